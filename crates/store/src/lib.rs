@@ -16,6 +16,8 @@ pub mod exclude;
 pub mod glob;
 pub mod listing;
 pub mod sparse;
+#[cfg(test)]
+mod testing;
 
-
-
+pub use directory::{Directory, Name, UnsafeName};
+pub use error::PathError;
