@@ -1,0 +1,72 @@
+//! Times Lifeboat beside restic, borg and rustic, and beside floors: loops that do what must be done and
+//! nothing else. Docs: `docs/benchmarks.md`.
+//!
+//! `lifeboat-bench files` builds a tree of some 2 GB, runs every tool on it in turn, several times, and
+//! prints a table, the ratios and the objectives. The floors are subcommands of this same program, run as
+//! child processes, so that they are measured exactly like the others. So is everything here that needs
+//! memory: a child's peak can only be told apart while its parent stays small (see [`measure`]).
+//!
+//! It deliberately knows nothing of how Lifeboat works inside: it runs the program as a person would. It
+//! judges no machine either: absolute times are printed beside what they were measured on, and only ratios
+//! within one run are held against the objectives.
+
+mod data;
+mod error;
+mod files;
+mod floor;
+mod measure;
+mod objectives;
+mod options;
+mod report;
+mod stats;
+mod tools;
+mod tree;
+
+use error::BenchError;
+use lifeboat_base::{Hint, report as say};
+use options::Task;
+use std::io::Write;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let arguments: Vec<_> = std::env::args_os().skip(1).collect();
+    match options::parse(&arguments).and_then(run) {
+        Ok(code) => ExitCode::from(code),
+        Err(error) => {
+            let mut stderr = std::io::stderr().lock();
+            let _ = writeln!(stderr, "lifeboat-bench: {}", say(&error));
+            if let Some(hint) = error.hint() {
+                let _ = writeln!(stderr, "hint: {hint}");
+            }
+            ExitCode::from(if error.is_usage() { 2 } else { 1 })
+        }
+    }
+}
+
+/// Carries out one task and answers the exit code: 0 done, 3 an objective is missed, 4 one could not be
+/// measured.
+fn run(task: Task) -> Result<u8, BenchError> {
+    match task {
+        Task::Help => print(options::HELP).map(|()| 0),
+        Task::Files(files) => files::run(&files),
+        Task::FloorBackup(backup) => {
+            floor::backup::run(&backup).and_then(|totals| print(&totals.to_string())).map(|()| 0)
+        }
+        Task::FloorRestore { packs, target } => {
+            rustix::process::umask(rustix::fs::Mode::empty());
+            floor::restore::run(&packs, &target).and_then(|totals| print(&totals.to_string())).map(|()| 0)
+        }
+        Task::FloorCheck { packs } => {
+            floor::check::run(&packs).and_then(|seen| print(&seen.to_string())).map(|()| 0)
+        }
+        Task::BuildTree { dir } => data::build(&dir).map(|()| 0),
+        Task::ChangeTree { tree, undo, seed } => data::change(&tree, &undo, seed).map(|()| 0),
+        Task::RevertTree { tree, undo } => data::revert(&tree, &undo).map(|()| 0),
+        Task::Compare { left, right } => tree::compare(&left, &right).map(|()| 0),
+    }
+}
+
+fn print(text: &str) -> Result<(), BenchError> {
+    let mut stdout = std::io::stdout().lock();
+    writeln!(stdout, "{}", text.trim_end()).map_err(|e| BenchError::io("write to", "standard output", e))
+}

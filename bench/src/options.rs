@@ -1,0 +1,287 @@
+//! The command line, as typed and as meant.
+
+use crate::error::BenchError;
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+/// What `--help` prints.
+pub(crate) const HELP: &str = "\
+Times Lifeboat beside its peers and beside floors.
+
+lifeboat-bench files [--pairs N] [--json] [--dir DIR] [--lifeboat PROGRAM] [--without TOOL]...
+    Builds a tree of some 2 GB out of this machine's own files (kept and reused), then times first backup,
+    unchanged backup, restore, full check and a backup after 1 % of change with every tool in turn, N times
+    (5), and prints the medians, the ratios and the objectives as Markdown, or with --json as JSON. Both are
+    also kept in DIR. Exit 3: an objective is missed; 4: one could not be measured.
+
+lifeboat-bench floor-backup TREE OUT [--block-mib N] [--level N]
+    One thread: walk, read, concatenate into blocks (4 MiB), zstd (3), AES-256-GCM, write, sync.
+lifeboat-bench floor-restore OUT TARGET
+    The same backwards: read, decrypt, decompress, write, sync once.
+lifeboat-bench floor-check OUT
+    Read, SHA-256, decrypt, decompress, BLAKE3 of every file.
+
+DIR is LIFEBOAT_BENCH_DIR, or else `lifeboat-bench` in the temporary folder; it takes up to 20 GB.
+";
+
+/// How large the floor's blocks are, in MiB, where nothing is said.
+const BLOCK_MIB: u32 = 4;
+/// The largest block that makes sense: it must fit into a pack.
+const BLOCK_MIB_MAX: u32 = 16;
+/// zstd's own range of levels.
+const LEVELS: std::ops::RangeInclusive<u32> = 1..=22;
+
+/// One thing to do.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Task {
+    /// Say what there is.
+    Help,
+    /// The whole comparison on the tree.
+    Files(Files),
+    /// The floor of a first backup.
+    FloorBackup(FloorBackup),
+    /// The floor of a restore.
+    FloorRestore {
+        /// Where `floor-backup` wrote.
+        packs: PathBuf,
+        /// A folder that does not exist, or is empty.
+        target: PathBuf,
+    },
+    /// The floor of a full check.
+    FloorCheck {
+        /// Where `floor-backup` wrote.
+        packs: PathBuf,
+    },
+    /// Builds the tree (run by `files`).
+    BuildTree {
+        /// The work folder.
+        dir: PathBuf,
+    },
+    /// Changes 1 % of the tree (run by `files`).
+    ChangeTree {
+        /// The tree.
+        tree: PathBuf,
+        /// Where what is changed is kept.
+        undo: PathBuf,
+        /// Which 1 %.
+        seed: u64,
+    },
+    /// Takes a change back (run by `files`).
+    RevertTree {
+        /// The tree.
+        tree: PathBuf,
+        /// Where what was changed is kept.
+        undo: PathBuf,
+    },
+    /// Compares two trees byte for byte (run by `files`).
+    Compare {
+        /// One tree.
+        left: PathBuf,
+        /// The other.
+        right: PathBuf,
+    },
+}
+
+/// What `files` was asked for.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Files {
+    /// How often every tool runs.
+    pub(crate) pairs: u32,
+    /// JSON instead of Markdown on standard output.
+    pub(crate) json: bool,
+    /// The work folder.
+    pub(crate) dir: PathBuf,
+    /// Lifeboat's program.
+    pub(crate) lifeboat: PathBuf,
+    /// Tools to leave out, by name.
+    pub(crate) without: Vec<String>,
+}
+
+/// What `floor-backup` was asked for.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct FloorBackup {
+    /// What to read.
+    pub(crate) tree: PathBuf,
+    /// Where to write; must not exist, or be empty.
+    pub(crate) out: PathBuf,
+    /// The size of a block before compression.
+    pub(crate) block_bytes: usize,
+    /// zstd's level.
+    pub(crate) level: i32,
+}
+
+/// Reads the arguments, without the program's own name.
+pub(crate) fn parse(arguments: &[OsString]) -> Result<Task, BenchError> {
+    let mut typed = Typed::split(arguments)?;
+    if typed.flag("--help") || typed.words.is_empty() {
+        return Ok(Task::Help);
+    }
+    let verb = typed.words.remove(0);
+    let task = match verb.to_str().unwrap_or_default() {
+        "files" => Task::Files(files(&mut typed)?),
+        "floor-backup" => Task::FloorBackup(floor_backup(&mut typed)?),
+        "floor-restore" => Task::FloorRestore { packs: typed.path("OUT")?, target: typed.path("TARGET")? },
+        "floor-check" => Task::FloorCheck { packs: typed.path("OUT")? },
+        "build-tree" => Task::BuildTree { dir: typed.path("DIR")? },
+        "change-tree" => Task::ChangeTree {
+            tree: typed.path("TREE")?,
+            undo: typed.path("UNDO")?,
+            seed: typed.number("--seed", 42)?.into(),
+        },
+        "revert-tree" => Task::RevertTree { tree: typed.path("TREE")?, undo: typed.path("UNDO")? },
+        "compare" => Task::Compare { left: typed.path("LEFT")?, right: typed.path("RIGHT")? },
+        other => return Err(BenchError::Usage(format!("unknown command `{other}`"))),
+    };
+    typed.nothing_left().map(|()| task)
+}
+
+fn files(typed: &mut Typed) -> Result<Files, BenchError> {
+    let pairs = typed.number("--pairs", 5)?;
+    if pairs == 0 {
+        return Err(BenchError::Usage("--pairs 0 measures nothing".to_owned()));
+    }
+    let mut without = Vec::new();
+    while let Some(tool) = typed.value("--without")? {
+        without.push(tool.to_string_lossy().into_owned());
+    }
+    if let Some(unknown) =
+        without.iter().find(|name| !crate::tools::names().any(|known| known == name.as_str()))
+    {
+        let known: Vec<_> = crate::tools::names().collect();
+        return Err(BenchError::Usage(format!("--without {unknown}: the tools are {}", known.join(", "))));
+    }
+    let dir = typed.value("--dir")?.or_else(|| std::env::var_os("LIFEBOAT_BENCH_DIR"));
+    let lifeboat = typed.value("--lifeboat")?.map_or_else(beside_this_program, PathBuf::from);
+    Ok(Files {
+        pairs,
+        json: typed.flag("--json"),
+        dir: dir.map_or_else(|| std::env::temp_dir().join("lifeboat-bench"), PathBuf::from),
+        lifeboat,
+        without,
+    })
+}
+
+/// Cargo puts both programs into one folder.
+fn beside_this_program() -> PathBuf {
+    std::env::current_exe().map(|own| own.with_file_name("lifeboat")).unwrap_or_else(|_| "lifeboat".into())
+}
+
+fn floor_backup(typed: &mut Typed) -> Result<FloorBackup, BenchError> {
+    let block_mib = typed.number("--block-mib", BLOCK_MIB)?;
+    let level = typed.number("--level", 3)?;
+    if !(1..=BLOCK_MIB_MAX).contains(&block_mib) {
+        return Err(BenchError::Usage(format!("--block-mib is between 1 and {BLOCK_MIB_MAX}")));
+    }
+    if !LEVELS.contains(&level) {
+        return Err(BenchError::Usage("--level is between 1 and 22".to_owned()));
+    }
+    Ok(FloorBackup {
+        tree: typed.path("TREE")?,
+        out: typed.path("OUT")?,
+        block_bytes: block_mib as usize * (1 << 20),
+        level: level.cast_signed(),
+    })
+}
+
+/// Arguments sorted into words and options, each taken as it is understood.
+struct Typed {
+    words: Vec<OsString>,
+    options: Vec<(String, Option<OsString>)>,
+}
+
+/// Options that stand alone; all others are followed by a value.
+const FLAGS: &[&str] = &["--help", "--json"];
+
+impl Typed {
+    fn split(arguments: &[OsString]) -> Result<Self, BenchError> {
+        let (mut words, mut options) = (Vec::new(), Vec::new());
+        let mut rest = arguments.iter();
+        while let Some(argument) = rest.next() {
+            let text = argument.to_str().unwrap_or_default();
+            if !text.starts_with("--") {
+                words.push(argument.clone());
+            } else if FLAGS.contains(&text) {
+                options.push((text.to_owned(), None));
+            } else {
+                let value = rest.next().ok_or_else(|| BenchError::Usage(format!("{text} needs a value")))?;
+                options.push((text.to_owned(), Some(value.clone())));
+            }
+        }
+        Ok(Self { words, options })
+    }
+
+    fn flag(&mut self, name: &str) -> bool {
+        let found = self.options.iter().position(|(option, _)| option == name);
+        found.map(|at| self.options.remove(at)).is_some()
+    }
+
+    fn value(&mut self, name: &str) -> Result<Option<OsString>, BenchError> {
+        match self.options.iter().position(|(option, _)| option == name) {
+            Some(at) => Ok(self.options.remove(at).1),
+            None => Ok(None),
+        }
+    }
+
+    fn number(&mut self, name: &str, default: u32) -> Result<u32, BenchError> {
+        let Some(value) = self.value(name)? else { return Ok(default) };
+        let number = value.to_str().and_then(|text| text.parse().ok());
+        number.ok_or_else(|| BenchError::Usage(format!("{name} {} is not a whole number", value.display())))
+    }
+
+    fn path(&mut self, name: &str) -> Result<PathBuf, BenchError> {
+        if self.words.is_empty() {
+            return Err(BenchError::Usage(format!("{name} is missing")));
+        }
+        Ok(PathBuf::from(self.words.remove(0)))
+    }
+
+    fn nothing_left(&self) -> Result<(), BenchError> {
+        let word = self.words.first().map(|word| word.to_string_lossy().into_owned());
+        match word.or_else(|| self.options.first().map(|(option, _)| option.clone())) {
+            Some(extra) => Err(BenchError::Usage(format!("`{extra}` does not belong here"))),
+            None => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(line: &str) -> Result<Task, BenchError> {
+        parse(&line.split_whitespace().map(OsString::from).collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn what_is_typed_is_meant() {
+        assert_eq!(parsed("").unwrap(), Task::Help);
+        assert_eq!(parsed("files --help").unwrap(), Task::Help);
+        let Task::Files(files) =
+            parsed("files --pairs 7 --json --dir /d --without borg --without rustic").unwrap()
+        else {
+            panic!("not files");
+        };
+        assert_eq!((files.pairs, files.json, files.dir), (7, true, "/d".into()));
+        assert_eq!(files.without, ["borg", "rustic"]);
+        let backup = FloorBackup { tree: "t".into(), out: "o".into(), block_bytes: 1 << 20, level: 3 };
+        assert_eq!(parsed("floor-backup t o --block-mib 1").unwrap(), Task::FloorBackup(backup));
+    }
+
+    #[test]
+    fn what_is_not_understood_is_refused() {
+        for line in [
+            "sink",
+            "files --pairs",
+            "files --pairs x",
+            "files --pairs 0",
+            "files --without everything",
+            "files extra",
+            "floor-backup t",
+            "floor-backup t o --block-mib 64",
+            "floor-backup t o --level 0",
+            "floor-check o --json",
+        ] {
+            assert!(parsed(line).is_err_and(|error| error.is_usage()), "{line}");
+        }
+    }
+}
