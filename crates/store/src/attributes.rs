@@ -176,6 +176,13 @@ impl fmt::Display for Aspect {
     }
 }
 
+impl Aspect {
+    /// What was being done to a path when this was refused.
+    pub fn operation(&self) -> String {
+        format!("set {self} of")
+    }
+}
+
 /// What could not be given back, and why.
 #[derive(Debug)]
 pub struct Refusal {
@@ -215,7 +222,13 @@ impl Creator {
     /// those, and never with setuid or setgid before it has its owner.
     pub fn initial_mode(self, metadata: &Metadata) -> Mode {
         let bits = if self.gives_owner(metadata) { metadata.mode & 0o777 } else { metadata.mode & 0o700 };
-        Mode::from_raw_mode(bits | 0o200)
+        Mode::from_raw_mode(bits)
+    }
+
+    /// The same creator, of files that were created with other permission bits.
+    #[must_use]
+    pub fn without_mode(self) -> Self {
+        Self { umask: None, ..self }
     }
 
     fn gives_owner(self, metadata: &Metadata) -> bool {

@@ -177,6 +177,14 @@ impl Directory {
         Ok(fs::mknodat(&self.0, name.0, kind, Mode::RUSR | Mode::WUSR, device)?)
     }
 
+    /// Removes what is not a directory.
+    ///
+    /// # Errors
+    /// What the operating system says.
+    pub fn remove_file(&self, name: Name<'_>) -> io::Result<()> {
+        Ok(fs::unlinkat(&self.0, name.0, AtFlags::empty())?)
+    }
+
     /// Whether there is nothing in here.
     ///
     /// # Errors

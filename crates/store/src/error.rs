@@ -2,6 +2,7 @@
 
 use lifeboat_base::Hint;
 use lifeboat_repository::tree::display_bytes;
+use std::borrow::Cow;
 use std::io;
 
 /// An operation on one path that failed.
@@ -9,7 +10,7 @@ use std::io;
 #[error("{operation} {}", display_path(path))]
 pub struct PathError {
     /// What was being done, in the present tense.
-    pub operation: &'static str,
+    pub operation: Cow<'static, str>,
     /// The path: below the root of the tree without a leading slash, or as the operator gave it.
     pub path: Vec<u8>,
     /// What the operating system said.
@@ -19,8 +20,12 @@ pub struct PathError {
 
 impl PathError {
     /// An error about one path.
-    pub fn new(operation: &'static str, path: impl Into<Vec<u8>>, source: impl Into<io::Error>) -> Self {
-        Self { operation, path: path.into(), source: source.into() }
+    pub fn new(
+        operation: impl Into<Cow<'static, str>>,
+        path: impl Into<Vec<u8>>,
+        source: impl Into<io::Error>,
+    ) -> Self {
+        Self { operation: operation.into(), path: path.into(), source: source.into() }
     }
 
     /// The kind of the operating system's error.
@@ -41,6 +46,33 @@ impl Hint for PathError {
             _ => return None,
         };
         Some(hint.to_owned())
+    }
+}
+
+/// What went wrong with single paths while the rest went on: how often, and the first of them in full.
+#[derive(Debug, Default)]
+pub struct Problems {
+    /// How many there were.
+    pub count: u64,
+    /// The first [`PROBLEMS_KEPT`] of them.
+    pub first: Vec<PathError>,
+}
+
+/// How many problems are kept in full: more than anybody reads, little enough for any memory.
+pub const PROBLEMS_KEPT: usize = 1000;
+
+impl Problems {
+    /// Counts a problem, and keeps it while there is room.
+    pub fn add(&mut self, problem: PathError) {
+        self.count += 1;
+        if self.first.len() < PROBLEMS_KEPT {
+            self.first.push(problem);
+        }
+    }
+
+    /// Whether there was none.
+    pub fn is_empty(&self) -> bool {
+        self.count == 0
     }
 }
 

@@ -3,7 +3,7 @@
 //! A tree is read and written through handles of directories, one name at a time, so that no name of a
 //! snapshot and no symbolic link can lead out of the root ([`directory`], [`chain`]). Around that: listings
 //! in byte order ([`listing`]), metadata taken and given back ([`attributes`]), holes ([`sparse`]) and
-//! patterns ([`exclude`], [`glob`]).
+//! patterns ([`exclude`], [`glob`]). [`materialise`] writes a whole tree of a snapshot.
 //!
 //! This crate knows the entries of a snapshot's tree. It knows no engine, and it deliberately does not know
 //! how or where a repository keeps bytes.
@@ -15,9 +15,13 @@ pub mod error;
 pub mod exclude;
 pub mod glob;
 pub mod listing;
+pub mod materialise;
+#[cfg(any(test, feature = "memory"))]
+pub mod memory;
 pub mod sparse;
 #[cfg(test)]
 mod testing;
+pub mod tree;
 
 pub use directory::{Directory, Name, UnsafeName};
-pub use error::PathError;
+pub use error::{PathError, Problems};

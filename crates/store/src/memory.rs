@@ -1,0 +1,223 @@
+//! A snapshot's tree in memory, in the place of a repository: for tests of drivers, and of what a hostile
+//! snapshot can do. It holds whatever it is given; nothing is checked.
+
+use crate::tree::{Deliver, Piece, Root, TreeReader, TreeWriter};
+use lifeboat_base::clock::Timestamp;
+use lifeboat_repository::RepositoryError;
+use lifeboat_repository::ids::ChunkId;
+use lifeboat_repository::tree::{Content, Entry, EntryKind, Extent, Metadata};
+use std::collections::HashMap;
+use std::io::Read;
+use std::sync::Arc;
+
+/// How many entries a node holds: few, so that listings have several.
+const NODE_ENTRIES: usize = 3;
+/// How streams are cut.
+const CHUNK_BYTES: usize = 10_000;
+/// How many threads deliver.
+const THREADS: usize = 3;
+
+/// A tree in memory.
+#[derive(Clone, Debug, Default)]
+pub struct MemoryTree {
+    /// The nodes of the root's listing.
+    pub nodes: Vec<ChunkId>,
+    /// The root's metadata.
+    pub metadata: Metadata,
+    listings: HashMap<ChunkId, Vec<Entry>>,
+    chunks: HashMap<ChunkId, Arc<[u8]>>,
+}
+
+impl MemoryTree {
+    /// The root to restore from.
+    pub fn root(&self) -> Root<'_> {
+        Root { nodes: &self.nodes, metadata: &self.metadata }
+    }
+
+    /// Adds a listing and gives back its nodes.
+    pub fn add_listing(&mut self, entries: Vec<Entry>) -> Vec<ChunkId> {
+        let nodes = entries.chunks(NODE_ENTRIES).map(|entries| {
+            let id = number(self.listings.len());
+            self.listings.insert(id, entries.to_vec());
+            id
+        });
+        nodes.collect()
+    }
+
+    /// Adds a stream and gives back its content.
+    pub fn add_stream(&mut self, bytes: &[u8]) -> Content {
+        let ids = bytes.chunks(CHUNK_BYTES).map(|chunk| {
+            let id = number(self.chunks.len());
+            self.chunks.insert(id, chunk.into());
+            id
+        });
+        Content::Chunks { chunks: ids.collect(), depth: 0, extents: Vec::new() }
+    }
+
+    /// Forgets a chunk, as a damaged repository would.
+    pub fn lose_chunks(&mut self) {
+        self.chunks.clear();
+    }
+
+    fn stream_length(&self, chunks: &[ChunkId]) -> Result<u64, RepositoryError> {
+        chunks.iter().map(|id| Ok(self.chunk(id)?.len() as u64)).sum()
+    }
+
+    fn chunk(&self, id: &ChunkId) -> Result<&Arc<[u8]>, RepositoryError> {
+        self.chunks.get(id).ok_or(RepositoryError::MissingChunk(*id))
+    }
+}
+
+fn number(n: usize) -> ChunkId {
+    let mut id = [0; 32];
+    id[..8].copy_from_slice(&(n as u64).to_be_bytes());
+    ChunkId(id)
+}
+
+impl TreeReader for MemoryTree {
+    type Source = (Arc<[u8]>, usize, usize);
+
+    fn entries(&self, node: &ChunkId) -> Result<Vec<Entry>, RepositoryError> {
+        self.listings.get(node).cloned().ok_or(RepositoryError::MissingChunk(*node))
+    }
+
+    fn pieces(
+        &self,
+        entry: &Entry,
+        visit: &mut dyn FnMut(Piece<Self::Source>) -> Result<(), RepositoryError>,
+    ) -> Result<(), RepositoryError> {
+        let Content::Chunks { chunks, extents, .. } = &entry.content else { return Ok(()) };
+        let whole = [Extent { offset: 0, length: self.stream_length(chunks)? }];
+        let mut extents = if extents.is_empty() { &whole[..] } else { extents }.iter().copied();
+        let mut extent = extents.next();
+        for id in chunks {
+            let bytes = self.chunk(id)?;
+            let mut from = 0;
+            while let Some(at) = extent.as_mut().filter(|_| from < bytes.len()) {
+                let length = at.length.min((bytes.len() - from) as u64);
+                let until = from + usize::try_from(length).unwrap_or(usize::MAX);
+                visit(Piece { file_offset: at.offset, length, source: (Arc::clone(bytes), from, until) })?;
+                (at.offset, at.length, from) = (at.offset + length, at.length - length, until);
+                if at.length == 0 {
+                    extent = extents.next();
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// In an order that is not the one asked for, from several threads.
+    fn fetch(&self, requests: Vec<(Self::Source, u64)>, deliver: Deliver<'_>) -> Result<(), RepositoryError> {
+        let requests = &requests;
+        std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..THREADS)
+                .map(|thread| {
+                    scope.spawn(move || {
+                        let mine = requests.iter().rev().skip(thread).step_by(THREADS);
+                        mine.into_iter().try_for_each(|((bytes, from, until), token)| {
+                            deliver(*token, &bytes[*from..*until])
+                        })
+                    })
+                })
+                .collect();
+            threads.into_iter().try_for_each(|thread| thread.join().unwrap_or(Err(RepositoryError::Aborted)))
+        })
+    }
+}
+
+/// Writes a [`MemoryTree`], with another as its base.
+#[derive(Debug, Default)]
+pub struct MemoryWriter {
+    tree: MemoryTree,
+    base: Option<(MemoryTree, Timestamp)>,
+    levels: Vec<WriterLevel>,
+    /// How many streams were kept.
+    pub streams: u64,
+    /// How many contents were taken over.
+    pub reused: u64,
+}
+
+#[derive(Debug, Default)]
+struct WriterLevel {
+    entries: Vec<Entry>,
+    base: Vec<Entry>,
+}
+
+impl MemoryWriter {
+    /// A writer, with the snapshot that it may take content from and when that was begun.
+    pub fn new(base: Option<(MemoryTree, Timestamp)>) -> Self {
+        let mut writer = Self { base, ..Self::default() };
+        let (entries, tree) = match &writer.base {
+            Some((tree, _)) => {
+                (writer.base_listing(&tree.nodes), MemoryTree { nodes: Vec::new(), ..tree.clone() })
+            }
+            None => (Vec::new(), MemoryTree::default()),
+        };
+        writer.tree = tree;
+        writer.levels.push(WriterLevel { entries: Vec::new(), base: entries });
+        writer
+    }
+
+    /// The tree.
+    pub fn finish(mut self, metadata: Metadata) -> MemoryTree {
+        let entries = self.levels.pop().map(|level| level.entries).unwrap_or_default();
+        self.tree.nodes = self.tree.add_listing(entries);
+        self.tree.metadata = metadata;
+        self.tree
+    }
+
+    fn base_listing(&self, nodes: &[ChunkId]) -> Vec<Entry> {
+        let Some((base, _)) = &self.base else { return Vec::new() };
+        nodes.iter().flat_map(|node| base.entries(node).unwrap_or_default()).collect()
+    }
+}
+
+impl TreeWriter for MemoryWriter {
+    fn base_taken(&self) -> Option<Timestamp> {
+        self.base.as_ref().map(|(_, taken)| *taken)
+    }
+
+    fn base_entry(&mut self, name: &[u8]) -> Result<Option<Entry>, RepositoryError> {
+        let level = self.levels.last();
+        Ok(level.and_then(|level| level.base.iter().find(|entry| entry.name == name)).cloned())
+    }
+
+    fn reuse(&mut self, base: &Entry) -> Result<Option<Content>, RepositoryError> {
+        let held = match &base.content {
+            Content::Chunks { chunks, .. } => chunks.iter().all(|id| self.tree.chunks.contains_key(id)),
+            _ => true,
+        };
+        self.reused += u64::from(held);
+        Ok(held.then(|| base.content.clone()))
+    }
+
+    fn keep(&mut self, stream: &mut dyn Read) -> Result<Content, RepositoryError> {
+        let mut bytes = Vec::new();
+        stream.read_to_end(&mut bytes).map_err(RepositoryError::Source)?;
+        self.streams += 1;
+        Ok(self.tree.add_stream(&bytes))
+    }
+
+    fn add(&mut self, entry: Entry) -> Result<(), RepositoryError> {
+        if let Some(level) = self.levels.last_mut() {
+            level.entries.push(entry);
+        }
+        Ok(())
+    }
+
+    fn enter(&mut self, name: &[u8]) -> Result<(), RepositoryError> {
+        let base = match self.base_entry(name)? {
+            Some(Entry { content: Content::Listing { nodes }, .. }) => self.base_listing(&nodes),
+            _ => Vec::new(),
+        };
+        self.levels.push(WriterLevel { entries: Vec::new(), base });
+        Ok(())
+    }
+
+    fn leave(&mut self, mut directory: Entry) -> Result<(), RepositoryError> {
+        debug_assert_eq!(directory.kind, EntryKind::Directory);
+        let entries = self.levels.pop().map(|level| level.entries).unwrap_or_default();
+        directory.content = Content::Listing { nodes: self.tree.add_listing(entries) };
+        self.add(directory)
+    }
+}
