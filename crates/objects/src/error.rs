@@ -54,6 +54,26 @@ impl ObjectError {
         Self { kind, operation, subject: key.to_string(), location: location.into(), source: source.into() }
     }
 
+    /// An error about something else than one object: a prefix, or the store itself.
+    pub fn about(
+        kind: ObjectErrorKind,
+        operation: &'static str,
+        subject: impl Into<String>,
+        location: impl Into<String>,
+        source: impl Into<Box<dyn Error + Send + Sync>>,
+    ) -> Self {
+        Self { kind, operation, subject: subject.into(), location: location.into(), source: source.into() }
+    }
+
+    /// An object larger than any that Lifeboat creates: reading it could exhaust memory.
+    pub(crate) fn oversized(operation: &'static str, key: &Key, location: String, size_bytes: u64) -> Self {
+        let what = format!(
+            "{size_bytes} bytes are more than the {} that an object may have",
+            crate::MAX_OBJECT_BYTES
+        );
+        Self::new(ObjectErrorKind::Other, operation, key, location, what)
+    }
+
     /// Whether the same request may work in a moment.
     pub fn is_transient(&self) -> bool {
         self.kind == ObjectErrorKind::Transient
@@ -69,12 +89,24 @@ impl Hint for ObjectError {
     fn hint(&self) -> Option<String> {
         let hint = match self.kind {
             ObjectErrorKind::NotFound => return None,
-            ObjectErrorKind::Truncated => "The object is damaged or the connection broke: run `lifeboat check`.",
-            ObjectErrorKind::Denied => "Check the credentials and the permissions of the repository's location.",
-            ObjectErrorKind::Full => "Free or add space at the repository's location, then run the command again; nothing that was stored before is harmed.",
-            ObjectErrorKind::ReadOnly => "Make the repository's location writable (mount options, bucket policy).",
-            ObjectErrorKind::Unsuitable => "Use a store that creates objects conditionally and lists strongly.",
-            ObjectErrorKind::Transient => "Check the network and the store's own status, then run the command again.",
+            ObjectErrorKind::Truncated => {
+                "The object is damaged or the connection broke: run `lifeboat check`."
+            }
+            ObjectErrorKind::Denied => {
+                "Check the credentials and the permissions of the repository's location."
+            }
+            ObjectErrorKind::Full => {
+                "Free or add space at the repository's location, then run the command again; nothing that was stored before is harmed."
+            }
+            ObjectErrorKind::ReadOnly => {
+                "Make the repository's location writable (mount options, bucket policy)."
+            }
+            ObjectErrorKind::Unsuitable => {
+                "Use a store that creates objects conditionally and lists strongly."
+            }
+            ObjectErrorKind::Transient => {
+                "Check the network and the store's own status, then run the command again."
+            }
             ObjectErrorKind::Other => return None,
         };
         Some(hint.to_owned())

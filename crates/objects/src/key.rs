@@ -3,7 +3,7 @@
 use std::fmt;
 
 /// The longest name in bytes: S3 allows 1,024, a directory 255 a component and 4,096 in all.
-const MAX_KEY_BYTES: usize = 900;
+pub(crate) const MAX_KEY_BYTES: usize = 900;
 const MAX_COMPONENT_BYTES: usize = 200;
 
 /// The name of an object: `/`-separated components of lower-case letters, digits, `.`, `_` and `-`, none of
@@ -24,7 +24,11 @@ impl Key {
     /// Where it is not of the form that [`Key`] describes.
     pub fn new(text: impl Into<String>) -> Result<Self, InvalidKey> {
         let text = text.into();
-        if text.len() <= MAX_KEY_BYTES && text.split('/').all(is_component) { Ok(Self(text)) } else { Err(InvalidKey(text)) }
+        if text.len() <= MAX_KEY_BYTES && text.split('/').all(is_component) {
+            Ok(Self(text))
+        } else {
+            Err(InvalidKey(text))
+        }
     }
 
     /// The name.
@@ -38,7 +42,7 @@ impl Key {
     }
 }
 
-fn is_component(component: &str) -> bool {
+pub(crate) fn is_component(component: &str) -> bool {
     !component.is_empty()
         && component.len() <= MAX_COMPONENT_BYTES
         && !component.starts_with('.')

@@ -2,20 +2,42 @@
 //!
 //! An object is a name and immutable bytes. It is **created once and never overwritten**: whoever loses the
 //! race for a name learns that it exists. Listing is **strong**: what was created before the listing began is
-//! in it. Everything that the repository promises rests on these two properties, and [`conformance`] checks
-//! them on every implementation.
+//! in it. Everything that the repository promises rests on these two properties: the module `conformance` (a
+//! feature) checks them on every implementation, and [`suitability`] on the store at hand.
+//!
+//! A name is never also the directory of another (`a` and `a/b`): a directory cannot hold both.
 //!
 //! The trait is synchronous: the repository is bound by compression, not by waiting, and a blocking trait
 //! keeps every floor above free of a runtime (docs/adr/0002). The S3 implementation keeps its own.
 //!
 //! This crate deliberately knows nothing of what the bytes mean: no repository, no encryption, no snapshot.
 
+#[cfg(any(test, feature = "conformance"))]
+pub mod conformance;
+pub mod count;
+pub mod directory;
 mod error;
+pub mod fault;
+#[cfg(feature = "gcs")]
+pub mod gcs;
 mod key;
+pub mod limit;
+pub mod location;
 pub mod memory;
+pub mod read_only;
+#[cfg(feature = "s3")]
+pub mod remote;
+pub mod retry;
+#[cfg(feature = "s3")]
+pub mod s3;
+mod suitability;
+#[cfg(feature = "testing")]
+pub mod testing;
 
 pub use error::{ObjectError, ObjectErrorKind};
 pub use key::{InvalidKey, Key};
+pub use location::{Location, LocationError, S3Location, create, open};
+pub use suitability::suitability;
 
 use lifeboat_base::clock::Timestamp;
 use std::fmt;

@@ -1,6 +1,6 @@
 //! A store in memory: the reference that the other implementations are compared with, and what tests use.
 
-use crate::{Creation, Key, Listed, ObjectError, ObjectErrorKind, ObjectStore};
+use crate::{Creation, Key, Listed, MAX_OBJECT_BYTES, ObjectError, ObjectErrorKind, ObjectStore};
 use lifeboat_base::clock::{Clock, Timestamp};
 use std::collections::BTreeMap;
 use std::ops::{Bound, ControlFlow};
@@ -42,12 +42,17 @@ impl MemoryStore {
 
     fn held(&self, operation: &'static str, key: &Key) -> Result<Held, ObjectError> {
         let held = self.lock().get(key).cloned();
-        held.ok_or_else(|| ObjectError::new(ObjectErrorKind::NotFound, operation, key, "memory:", "no such object"))
+        held.ok_or_else(|| {
+            ObjectError::new(ObjectErrorKind::NotFound, operation, key, "memory:", "no such object")
+        })
     }
 }
 
 impl ObjectStore for MemoryStore {
     fn create(&self, key: &Key, bytes: &[u8]) -> Result<Creation, ObjectError> {
+        if bytes.len() > MAX_OBJECT_BYTES {
+            return Err(ObjectError::oversized("create", key, self.location(), bytes.len() as u64));
+        }
         let arrived = self.clock.now();
         let mut objects = self.lock();
         if objects.contains_key(key) {
@@ -87,7 +92,11 @@ impl ObjectStore for MemoryStore {
             .lock()
             .range((lower, Bound::Unbounded))
             .filter(|(key, _)| key.as_str().starts_with(prefix))
-            .map(|(key, held)| Listed { key: key.clone(), size_bytes: held.bytes.len() as u64, arrived: held.arrived })
+            .map(|(key, held)| Listed {
+                key: key.clone(),
+                size_bytes: held.bytes.len() as u64,
+                arrived: held.arrived,
+            })
             .collect();
         for listed in listing {
             if visit(listed).is_break() {
