@@ -33,6 +33,16 @@ pub enum Mutation {
     VerdictsExpire,
     /// A pruner reads what leases and holds pin before it reads which snapshots are forgotten.
     PinsBeforeTombstones,
+    /// A writer takes a delta for present wherever its base is.
+    BasesUnchecked,
+    /// A writer takes what a list without a verdict names for present.
+    CondemnedCountsAsPresent,
+    /// A writer trusts what it uploaded under an earlier lease without looking up the names.
+    OwnPacksUnchecked,
+    /// A pruner that compacts the index leaves out surviving packs that nothing published needs.
+    CompactsOnlyLive,
+    /// A pruner creates its verdict first and uploads the replacement afterwards.
+    VerdictBeforeReplacement,
 }
 
 /// What must hold in every state.

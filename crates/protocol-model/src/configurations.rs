@@ -39,7 +39,7 @@ const SMALLEST: Config = Config {
 };
 
 /// Every rule that is broken on purpose.
-pub const MUTATIONS: [Mutation; 8] = [
+pub const MUTATIONS: [Mutation; 13] = [
     Mutation::OpensBeforeVerdict,
     Mutation::LeasesBeforeList,
     Mutation::NoRevalidation,
@@ -48,30 +48,41 @@ pub const MUTATIONS: [Mutation; 8] = [
     Mutation::ResendsCondemned,
     Mutation::VerdictsExpire,
     Mutation::PinsBeforeTombstones,
+    Mutation::BasesUnchecked,
+    Mutation::CondemnedCountsAsPresent,
+    Mutation::OwnPacksUnchecked,
+    Mutation::CompactsOnlyLive,
+    Mutation::VerdictBeforeReplacement,
 ];
 
-/// The searches that the tests make: each a few hundred thousand states.
-pub const QUICK: &[Config] = &[PAIR];
+/// Two writers that want the garbage chunk, and two pruners: the least that all four can meet over.
+pub const PAIR: Config = Config {
+    name: "two writers, two pruners, one chunk",
+    wants: &[0b1, 0b1],
+    pruners: 2,
+    most_listed: 1,
+    ..SMALLEST
+};
 
-/// Two of each.
-const PAIR: Config =
-    Config { name: "q1 one chunk", wants: &[0b1, 0b1], pruners: 2, most_listed: 1, ..SMALLEST };
-
-/// The searches that take minutes each.
-pub const FULL: &[Config] = &[
+/// The searches that the tests make: each at most two million states.
+pub const QUICK: &[Config] = &[
     Config {
-        name: "a1 one chunk, dup, snapshot, forget",
+        name: "q1 two writers with the same new chunk, two pruners, one hanging request",
+        packs: &[],
+        indexes: &[],
+        hangs: 1,
+        ..PAIR
+    },
+    Config {
+        name: "q2 two writers, two pruners, a chunk in two packs, a snapshot, one forget",
         packs: &[CHUNK_0, CHUNK_0],
         indexes: &[0b11],
         snapshots: &[0b1],
         forgets: 1,
         ..PAIR
     },
-    Config { name: "a2 one chunk, hang", hangs: 1, ..PAIR },
-    Config { name: "a3 one chunk, two attempts of writers", attempts: 2, ..PAIR },
-    Config { name: "a4 one chunk, two rounds", runs: 2, lists: 2, ..PAIR },
     Config {
-        name: "a5 two chunks delta",
+        name: "q3 two writers, two pruners, a chunk and its delta",
         bases: ONE_ON_ZERO,
         packs: &[CHUNK_0, DELTA_1],
         indexes: &[0b11],
@@ -79,29 +90,151 @@ pub const FULL: &[Config] = &[
         ..PAIR
     },
     Config {
-        name: "a6 one writer two attempts, hang, release, restart",
+        name: "q4 two writers with the same new chunk and two attempts each, two pruners",
+        packs: &[],
+        indexes: &[],
+        attempts: 2,
+        ..PAIR
+    },
+    Config {
+        name: "q5 one writer with two attempts, two rounds of two pruners",
         wants: &[0b1],
+        attempts: 2,
+        runs: 2,
+        lists: 2,
+        ..PAIR
+    },
+    Config {
+        name: "q6 one writer with a new chunk that hangs, restarts and releases, two pruners",
+        wants: &[0b11],
         attempts: 2,
         hangs: 1,
         releases: true,
         restarts: true,
         ..PAIR
     },
-    Config { name: "a7 one writer two rounds", wants: &[0b1], runs: 2, lists: 2, ..PAIR },
     Config {
-        name: "a8 pins holds forget",
+        name: "q7 one writer, two pruners, a hold, a pinned base, one forget",
+        snapshots: &[0b1],
+        wants: &[0b1],
+        leases_pin: true,
+        holds: true,
+        forgets: 1,
+        most_listed: 8,
+        ..PAIR
+    },
+];
+
+/// The searches that take minutes each. In those that speak of a new chunk a writer uploads before the
+/// first list exists, so that what it uploads can be condemned under it.
+pub const FULL: &[Config] = &[
+    Config {
+        name: "f1 one chunk in two packs, a snapshot, one forget, any list",
+        packs: &[CHUNK_0, CHUNK_0],
+        indexes: &[0b11],
+        snapshots: &[0b1],
+        forgets: 1,
+        most_listed: 8,
+        ..PAIR
+    },
+    Config {
+        name: "f2 a chunk and its delta, base pinned, one forget",
+        bases: ONE_ON_ZERO,
+        packs: &[CHUNK_0, DELTA_1],
+        indexes: &[0b11],
+        snapshots: &[0b11],
+        wants: &[0b11, 0b10],
+        leases_pin: true,
+        forgets: 1,
+        ..PAIR
+    },
+    Config {
+        name: "f3 a pack half of which is dead, a new chunk, one forget",
+        packs: &[CHUNKS_0_1],
+        snapshots: &[0b001],
+        wants: &[0b110, 0b011],
+        forgets: 1,
+        ..PAIR
+    },
+    Config { name: "f4 a new chunk, two attempts", wants: &[0b11, 0b10], attempts: 2, ..PAIR },
+    Config {
+        name: "f5 a new chunk, one hanging request, releases, one forget",
+        snapshots: &[0b1],
+        wants: &[0b11, 0b10],
+        hangs: 1,
+        releases: true,
+        forgets: 1,
+        ..PAIR
+    },
+    Config {
+        name: "f6 three chunks, a chain of deltas, the last one new, one forget",
+        bases: CHAIN,
+        packs: &[CHUNK_0, DELTA_1],
+        indexes: &[0b11],
+        snapshots: &[0b011],
+        wants: &[0b110, 0b100],
+        forgets: 1,
+        ..PAIR
+    },
+    Config {
+        name: "f7 two rounds, one writer with two attempts and a new chunk, one hanging request",
+        wants: &[0b11],
+        attempts: 2,
+        hangs: 1,
+        runs: 2,
+        lists: 2,
+        ..PAIR
+    },
+    Config {
+        name: "f8 two rounds of one pruner, two writers with two attempts, a new chunk, one forget",
+        snapshots: &[0b1],
+        wants: &[0b11, 0b10],
+        attempts: 2,
+        forgets: 1,
+        pruners: 1,
+        runs: 2,
+        lists: 2,
+        ..PAIR
+    },
+    Config {
+        name: "f9 two chunks under two index objects, a new chunk, any list",
+        packs: &[CHUNK_0, CHUNK_1],
+        indexes: &[0b01, 0b10],
+        wants: &[0b101, 0b110],
+        most_listed: 8,
+        ..PAIR
+    },
+    Config {
+        name: "f10 a new chunk, two attempts, restarts, verdicts read before lists",
+        wants: &[0b11, 0b10],
+        attempts: 2,
+        restarts: true,
+        read_order: ReadOrder::VerdictsFirst,
+        ..PAIR
+    },
+    Config {
+        name: "f11 a hold and a pinned base, one forget",
         snapshots: &[0b1],
         leases_pin: true,
         holds: true,
         forgets: 1,
         ..PAIR
     },
+    Config { name: "f12 two rounds", runs: 2, lists: 2, ..PAIR },
     Config {
-        name: "a9 one writer two attempts two rounds",
-        wants: &[0b1],
-        attempts: 2,
+        name: "f13 three rounds of two pruners, one writer with a new chunk",
+        wants: &[0b11],
+        runs: 3,
+        lists: 3,
+        ..PAIR
+    },
+    Config {
+        name: "f14 two rounds, a new chunk, one forget",
+        snapshots: &[0b1],
+        wants: &[0b11, 0b10],
         runs: 2,
         lists: 2,
+        forgets: 1,
         ..PAIR
     },
 ];
@@ -122,10 +255,24 @@ pub const fn breaking(mutation: Mutation) -> Config {
             lists: 2,
             ..gone
         },
-        Mutation::LeasesBeforeList | Mutation::VerdictsExpire => gone,
+        Mutation::LeasesBeforeList
+        | Mutation::VerdictsExpire
+        | Mutation::CondemnedCountsAsPresent
+        | Mutation::CompactsOnlyLive => gone,
         Mutation::NoRevalidation => Config { attempts: 2, ..gone },
         // The repository is empty, so that the writer has a pack of its own to send twice.
-        Mutation::ResendsCondemned => Config { packs: &[], indexes: &[], attempts: 2, ..gone },
+        Mutation::ResendsCondemned | Mutation::OwnPacksUnchecked => {
+            Config { packs: &[], indexes: &[], attempts: 2, ..gone }
+        }
+        // The writer wants a delta; a list names its base alone.
+        Mutation::BasesUnchecked => Config {
+            bases: ONE_ON_ZERO,
+            packs: &[CHUNK_0, DELTA_1],
+            indexes: &[0b11],
+            wants: &[0b10],
+            ..gone
+        },
+        Mutation::VerdictBeforeReplacement => Config { snapshots: &[0b1], wants: &[], ..gone },
         Mutation::ReleaseFillsNothing => Config { releases: true, hangs: 1, ..gone },
         // The one snapshot is forgotten while a hold is placed upon it.
         Mutation::PinsBeforeTombstones => {

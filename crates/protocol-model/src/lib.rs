@@ -24,4 +24,4 @@ pub mod world;
 pub mod writer;
 
 pub use config::{Config, Demand, Mutation};
-pub use search::{Counterexample, Ending, Tally, exhaust, shortest};
+pub use search::{Counterexample, Ending, Tally, exhaust, reach, shortest};

@@ -214,10 +214,14 @@ impl Turn<'_> {
     fn plan(&mut self, number: u8, live: Set) {
         let pack = pruners_pack(self.number, self.me().run);
         let survey = Survey::new(self.config, &self.state.store, self.me().known, number, live);
+        // Whoever decides first may stop for ever before the upload, so that the upload need not be modelled.
+        let hasty = self.config.breaks(Mutation::VerdictBeforeReplacement);
         for plan in survey.plans(pack) {
             let deed = Deed::Plan { content: plan.content, entries: plan.entries, verdict: plan.verdict };
             self.take(deed, |me, _| {
-                me.phase = if !plan.content.is_empty() {
+                me.phase = if hasty {
+                    Phase::Decide { number, verdict: plan.verdict }
+                } else if !plan.content.is_empty() {
                     Phase::Upload { number, plan }
                 } else if !plan.entries.is_empty() {
                     Phase::Record { number, plan }
@@ -361,7 +365,11 @@ impl Survey<'_> {
     /// All condemned index objects go; a new one names the surviving packs that no other does.
     fn compact_indexes(&self, dropped: Set) -> (Set, Set) {
         let condemned = self.list & INDEXES;
-        let surviving = self.packs - dropped;
+        let mut surviving = self.packs - dropped;
+        if self.config.breaks(Mutation::CompactsOnlyLive) {
+            let live = |pack: &u8| !(self.store.content(*pack).chunks() & self.needed).is_empty();
+            surviving = surviving.iter().filter(live).collect();
+        }
         (condemned, surviving - self.store.named_by(self.indexes - condemned))
     }
 }

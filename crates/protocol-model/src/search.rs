@@ -88,6 +88,7 @@ pub fn exhaust(config: &Config, most_states: u64, mut progress: impl FnMut(&Tall
         let fresh = steps.drain(..).filter(|(_, next)| seen.insert(next));
         open.extend(fresh.map(|(step, next)| (path.len(), Some(step), next)));
     }
+    tally.bytes = seen.bytes();
     (Ending::Complete, tally)
 }
 
@@ -104,29 +105,77 @@ fn count(tally: &mut Tally, depth: usize, seen: &Seen) {
 /// # Panics
 /// Where `config` is beyond what the model's state can hold.
 pub fn shortest(config: &Config, most_states: usize) -> (Ending, Tally) {
-    assert_eq!(config.out_of_bounds(), None, "{} is beyond the model", config.name);
     let mut tally = Tally::default();
+    let wrong = |_: Option<Step>, state: &State| state.violation(config);
+    let ending = match walk(config, most_states, &mut tally, wrong) {
+        Walk::Found(violation, path) => Ending::Broken(Counterexample { violation, path }),
+        Walk::Complete => Ending::Complete,
+        Walk::Limit => Ending::Limit,
+    };
+    (ending, tally)
+}
+
+/// The fewest steps after which `wanted` is true of the last step and the state after it, looked for in
+/// at most `most_states` states. It shows that a search is not empty of what it is meant to cover.
+///
+/// # Panics
+/// Where `config` is beyond what the model's state can hold.
+pub fn reach(
+    config: &Config,
+    most_states: usize,
+    wanted: impl Fn(Step, &State) -> bool,
+) -> Option<Vec<Step>> {
+    let mut tally = Tally::default();
+    let meets = |step: Option<Step>, state: &State| step.filter(|step| wanted(*step, state));
+    match walk(config, most_states, &mut tally, meets) {
+        Walk::Found(_, path) => Some(path),
+        Walk::Complete | Walk::Limit => None,
+    }
+}
+
+/// How a walk ended.
+enum Walk<T> {
+    Found(T, Vec<Step>),
+    Complete,
+    Limit,
+}
+
+/// Breadth first through every state, until `judge` finds something. It judges every step, those to states
+/// met before included: what matters of a step is not always left in the state.
+fn walk<T>(
+    config: &Config,
+    most_states: usize,
+    tally: &mut Tally,
+    judge: impl Fn(Option<Step>, &State) -> Option<T>,
+) -> Walk<T> {
+    assert_eq!(config.out_of_bounds(), None, "{} is beyond the model", config.name);
     let mut seen = Seen::new();
     let mut met = vec![Met { from: 0, step: None, depth: 0, state: State::new(config) }];
     let mut steps = Vec::new();
     seen.insert(&met[0].state);
+    if let Some(found) = judge(None, &met[0].state) {
+        return Walk::Found(found, Vec::new());
+    }
     let mut at = 0;
-    while at < met.len() {
-        let depth = met[at].depth;
-        count(&mut tally, depth, &seen);
-        if let Some(violation) = met[at].state.violation(config) {
-            return (Ending::Broken(Counterexample { violation, path: path_to(&met, at) }), tally);
-        }
+    while let Some(Met { depth, state, .. }) = met.get(at) {
+        let depth = *depth;
+        count(tally, depth, &seen);
         if met.len() >= most_states {
-            return (Ending::Limit, tally);
+            return Walk::Limit;
         }
-        met[at].state.steps(config, &mut steps);
+        state.steps(config, &mut steps);
         tally.steps += steps.len() as u64;
-        let fresh = steps.drain(..).filter(|(_, next)| seen.insert(next));
-        met.extend(fresh.map(|(step, state)| Met { from: at, step: Some(step), depth: depth + 1, state }));
+        for (step, state) in steps.drain(..) {
+            if let Some(found) = judge(Some(step), &state) {
+                return Walk::Found(found, path_to(&met, at, step));
+            }
+            if seen.insert(&state) {
+                met.push(Met { from: at, step: Some(step), depth: depth + 1, state });
+            }
+        }
         at += 1;
     }
-    (Ending::Complete, tally)
+    Walk::Complete
 }
 
 /// A state, and how it was reached.
@@ -137,8 +186,9 @@ struct Met {
     state: State,
 }
 
-fn path_to(met: &[Met], mut at: usize) -> Vec<Step> {
-    let mut path = Vec::new();
+/// The steps to the state at `at`, and then `last`.
+fn path_to(met: &[Met], mut at: usize, last: Step) -> Vec<Step> {
+    let mut path = vec![last];
     while let Some(step) = met[at].step {
         path.push(step);
         at = met[at].from;

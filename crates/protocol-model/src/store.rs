@@ -13,6 +13,8 @@ use crate::set::Set;
 const INDEXES_FROM: u8 = 16;
 /// Every pack there can be.
 pub(crate) const PACKS: Set = Set::of(0xFFFF);
+/// Every pack that a pruner can upload in place of condemned ones.
+pub const REPLACEMENTS: Set = Set::of(((1 << (2 * MAX_RUNS)) - 1) << pruners_pack(0, 0));
 /// Every index object there can be.
 pub(crate) const INDEXES: Set = Set::of(0xFFFF_0000);
 /// Slots of both writers.
@@ -171,7 +173,7 @@ impl Store {
         *before = packs.bits() as u16;
     }
 
-    /// Takes the name of `pack` for content that is not uploaded, so that its index entry can be read.
+    /// What `pack` holds, or held before it was deleted: an index entry outlives its pack.
     pub(crate) fn content(&self, pack: u8) -> Content {
         self.contents[usize::from(pack)]
     }

@@ -174,7 +174,9 @@ impl Turn<'_> {
             ReadOrder::VerdictsFirst => (self.lists(), seen, Deed::ReadLists { lists: self.lists() }),
         };
         let store = &self.state.store;
-        let banned = store.dead(verdicts) | store.condemned(lists - verdicts);
+        let condemned = store.condemned(lists - verdicts);
+        let ignored = self.config.breaks(Mutation::CondemnedCountsAsPresent);
+        let banned = store.dead(verdicts) | if ignored { Set::EMPTY } else { condemned };
         let pins = self.config.leases_pin;
         self.take(deed, |me, _| {
             me.phase = if pins { Phase::Base { banned } } else { Phase::Compare { banned } };
@@ -194,17 +196,27 @@ impl Turn<'_> {
     fn compare(&mut self, banned: Set) {
         let store = &self.state.store;
         let indexed = store.named_by(store.exists);
-        let present = (indexed | self.me().own) - banned;
+        let trusted = self.config.breaks(Mutation::OwnPacksUnchecked);
+        let own = self.me().own - if trusted { Set::EMPTY } else { banned };
+        let present = (indexed - banned) | own;
         let wanted = Set::of(u32::from(self.config.wants[self.number]));
-        let readable = store.readable(self.config, present);
+        let readable = self.present_chunks(present);
         let missing = wanted - readable;
-        let unindexed = (self.me().own & present) - indexed;
+        let unindexed = own - indexed;
         let whole = self.content_of(missing, Set::EMPTY);
         let deltas = self.content_of(missing, readable | missing);
         self.intend(banned, missing, whole, unindexed);
         if deltas != whole {
             self.intend(banned, missing, deltas, unindexed);
         }
+    }
+
+    fn present_chunks(&self, packs: Set) -> Set {
+        let store = &self.state.store;
+        if self.config.breaks(Mutation::BasesUnchecked) {
+            return packs.iter().fold(Set::EMPTY, |all, pack| all | store.content(pack).chunks());
+        }
+        store.readable(self.config, packs)
     }
 
     /// A pack of `chunks`, as deltas where the base is among `bases`.
