@@ -210,6 +210,9 @@ mod tests {
     #[test]
     fn an_error_names_the_step_and_the_path() {
         let error = create(Path::new("/nonexistent-lifeboat/x"), b"").unwrap_err();
-        assert!(crate::report(&error).starts_with("create temporary file /nonexistent-lifeboat/.tmp-"), "{error}");
+        assert!(
+            crate::report(&error).starts_with("create temporary file /nonexistent-lifeboat/.tmp-"),
+            "{error}"
+        );
     }
 }

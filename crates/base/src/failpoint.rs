@@ -80,10 +80,8 @@ mod enabled {
             }
             Action::Error => Err(io::Error::other(format!("failpoint {name}"))),
             Action::Kill => {
-                let _ = rustix::process::kill_process(
-                    rustix::process::getpid(),
-                    rustix::process::Signal::KILL,
-                );
+                let _ =
+                    rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
                 std::thread::sleep(Duration::from_secs(60));
                 std::process::abort()
             }
@@ -96,7 +94,8 @@ mod enabled {
     }
 
     fn parse_entry(entry: &str) -> (String, Armed) {
-        let (name, action) = entry.split_once('=').unwrap_or_else(|| panic!("failpoint without '=': {entry}"));
+        let (name, action) =
+            entry.split_once('=').unwrap_or_else(|| panic!("failpoint without '=': {entry}"));
         let (let_pass, action) = match action.split_once('*') {
             Some((count, action)) => {
                 (count.parse().unwrap_or_else(|_| panic!("bad count in failpoint: {entry}")), action)

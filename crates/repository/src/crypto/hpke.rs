@@ -1,0 +1,137 @@
+//! HPKE (RFC 9180), base mode, DHKEM(X25519, HKDF-SHA256), HKDF-SHA256, AES-256-GCM: how the key of an
+//! object is sealed to the repository, so that who only writes cannot read.
+
+use super::CryptoError;
+use ::hpke::aead::AesGcm256;
+use ::hpke::kdf::HkdfSha256;
+use ::hpke::kem::X25519HkdfSha256;
+use ::hpke::{Deserializable, Kem, OpModeR, OpModeS, Serializable};
+use lifeboat_base::Secret;
+use std::fmt;
+
+/// The encapsulated key, an X25519 public key.
+pub(crate) const ENCAPSULATED_BYTES: usize = 32;
+/// A sealed 32-byte key with its tag.
+pub(crate) const SEALED_KEY_BYTES: usize = 32 + 16;
+
+/// The public half of an epoch: what objects are sealed to.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct EpochPublicKey(pub [u8; 32]);
+
+impl fmt::Debug for EpochPublicKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "EpochPublicKey({})", lifeboat_base::hex::encode(&self.0[..6]))
+    }
+}
+
+/// The private half of an epoch.
+#[derive(Clone, Debug)]
+pub struct EpochPrivateKey(Secret);
+
+impl EpochPrivateKey {
+    /// A new pair.
+    pub fn generate() -> (Self, EpochPublicKey) {
+        let (private, public) = X25519HkdfSha256::gen_keypair();
+        let mut public_bytes = [0; 32];
+        public_bytes.copy_from_slice(&public.to_bytes());
+        (Self(Secret::new(private.to_bytes().to_vec())), EpochPublicKey(public_bytes))
+    }
+
+    /// A private half from its 32 bytes.
+    pub fn from_bytes(bytes: &[u8; 32]) -> Self {
+        Self(Secret::new(bytes.to_vec()))
+    }
+
+    /// The 32 bytes. The caller takes care that no copy outlives its use.
+    pub fn expose(&self) -> &[u8] {
+        self.0.expose()
+    }
+
+    /// The public half that belongs to it.
+    ///
+    /// # Errors
+    /// Where the bytes are no private key.
+    pub fn public(&self) -> Result<EpochPublicKey, CryptoError> {
+        let private = private_key(self)?;
+        let mut bytes = [0; 32];
+        bytes.copy_from_slice(&X25519HkdfSha256::sk_to_pk(&private).to_bytes());
+        Ok(EpochPublicKey(bytes))
+    }
+}
+
+/// The key of one object, sealed to an epoch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct SealedKey {
+    pub(crate) encapsulated: [u8; ENCAPSULATED_BYTES],
+    pub(crate) sealed: [u8; SEALED_KEY_BYTES],
+}
+
+impl SealedKey {
+    pub(crate) fn seal(key: &[u8; 32], to: &EpochPublicKey, info: &[u8]) -> Result<Self, CryptoError> {
+        let (encapsulated, sealed) = seal_to_public(key, to, info)?;
+        Ok(Self { encapsulated, sealed: sealed.try_into().map_err(|_| CryptoError)? })
+    }
+
+    pub(crate) fn open(&self, with: &EpochPrivateKey, info: &[u8]) -> Result<[u8; 32], CryptoError> {
+        let key = open_with_private(&self.encapsulated, &self.sealed, with, info)?;
+        key.expose().try_into().map_err(|_| CryptoError)
+    }
+}
+
+/// Seals a message of any length to a public key: the encapsulated key and the ciphertext.
+pub(crate) fn seal_to_public(
+    message: &[u8],
+    to: &EpochPublicKey,
+    info: &[u8],
+) -> Result<([u8; ENCAPSULATED_BYTES], Vec<u8>), CryptoError> {
+    let public = <X25519HkdfSha256 as Kem>::PublicKey::from_bytes(&to.0).map_err(|_| CryptoError)?;
+    let (encapsulated, mut context) =
+        ::hpke::setup_sender::<AesGcm256, HkdfSha256, X25519HkdfSha256>(&OpModeS::Base, &public, info)
+            .map_err(|_| CryptoError)?;
+    let sealed = context.seal(message, b"").map_err(|_| CryptoError)?;
+    let mut encapsulated_bytes = [0; ENCAPSULATED_BYTES];
+    encapsulated_bytes.copy_from_slice(&encapsulated.to_bytes());
+    Ok((encapsulated_bytes, sealed))
+}
+
+/// The reverse of [`seal_to_public`].
+pub(crate) fn open_with_private(
+    encapsulated: &[u8; ENCAPSULATED_BYTES],
+    sealed: &[u8],
+    with: &EpochPrivateKey,
+    info: &[u8],
+) -> Result<Secret, CryptoError> {
+    let private = private_key(with)?;
+    let encapsulated =
+        <X25519HkdfSha256 as Kem>::EncappedKey::from_bytes(encapsulated).map_err(|_| CryptoError)?;
+    let mut context = ::hpke::setup_receiver::<AesGcm256, HkdfSha256, X25519HkdfSha256>(
+        &OpModeR::Base,
+        &private,
+        &encapsulated,
+        info,
+    )
+    .map_err(|_| CryptoError)?;
+    context.open(sealed, b"").map(Secret::new).map_err(|_| CryptoError)
+}
+
+fn private_key(key: &EpochPrivateKey) -> Result<<X25519HkdfSha256 as Kem>::PrivateKey, CryptoError> {
+    <X25519HkdfSha256 as Kem>::PrivateKey::from_bytes(key.expose()).map_err(|_| CryptoError)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_private_half_and_the_same_info_open() {
+        let (private, public) = EpochPrivateKey::generate();
+        assert_eq!(private.public(), Ok(public));
+        let sealed = SealedKey::seal(&[7; 32], &public, b"pack 1").unwrap();
+        assert_eq!(sealed.open(&private, b"pack 1"), Ok([7; 32]));
+        assert_eq!(sealed.open(&private, b"pack 2"), Err(CryptoError));
+        assert_eq!(sealed.open(&EpochPrivateKey::generate().0, b"pack 1"), Err(CryptoError));
+        let mut damaged = sealed;
+        damaged.sealed[0] ^= 1;
+        assert_eq!(damaged.open(&private, b"pack 1"), Err(CryptoError));
+    }
+}

@@ -1,0 +1,162 @@
+//! What can go wrong with a repository, sorted by what the caller and the operator do about it.
+
+use crate::ids::{ChunkId, Position};
+use lifeboat_base::Hint;
+use lifeboat_base::crashsafe::CrashsafeError;
+use lifeboat_objects::{ObjectError, ObjectErrorKind};
+use std::error::Error;
+
+/// Shorthand for what most of this crate returns.
+pub type Result<T, E = RepositoryError> = std::result::Result<T, E>;
+
+/// An operation on a repository that failed.
+#[derive(Debug, thiserror::Error)]
+pub enum RepositoryError {
+    /// The object store failed.
+    #[error(transparent)]
+    Store(#[from] ObjectError),
+    /// The local state could not be read or written.
+    #[error("keep local state")]
+    State(#[from] CrashsafeError),
+    /// The operating system failed us, at a failpoint or with a local file.
+    #[error("{0}")]
+    Io(&'static str, #[source] std::io::Error),
+    /// There is no repository at that location.
+    #[error("{0} holds no repository")]
+    NotARepository(String),
+    /// There is one already.
+    #[error("{0} holds a repository already")]
+    AlreadyARepository(String),
+    /// The repository was made by a newer release.
+    #[error("the repository has format {found}; this release reads formats up to {supported}")]
+    NewerFormat {
+        /// What the repository says.
+        found: u32,
+        /// The newest that we know.
+        supported: u32,
+    },
+    /// No key slot opens with what was given.
+    #[error("no key slot of the repository opens with this secret")]
+    WrongKey,
+    /// What was asked needs a slot with the root key.
+    #[error("{0} needs an admin key slot, and this secret opens a plain one")]
+    NeedsAdmin(&'static str),
+    /// The writer may not do what was asked.
+    #[error("writer {writer} may not {action}")]
+    NotPermitted {
+        /// Who.
+        writer: String,
+        /// What, in the infinitive.
+        action: String,
+    },
+    /// The repository shows an older state than this machine has seen: objects were removed or replayed.
+    #[error("{what}: this machine has seen number {seen}, and the repository shows {shown}")]
+    RolledBack {
+        /// What went back.
+        what: String,
+        /// The number in the local state.
+        seen: u64,
+        /// The number in the repository.
+        shown: u64,
+    },
+    /// An object is not what its name, its signature or its key says.
+    #[error("{object} is damaged or forged: {what}")]
+    Damaged {
+        /// The object, and the position within it where there is one.
+        object: String,
+        /// What is wrong.
+        what: String,
+    },
+    /// A chunk that is needed is in no pack that the index knows.
+    #[error("chunk {0} is in no pack of the index")]
+    MissingChunk(ChunkId),
+    /// There is no such snapshot.
+    #[error("no snapshot {0}")]
+    NoSuchSnapshot(String),
+    /// More than one snapshot is meant.
+    #[error("{0} names more than one snapshot")]
+    AmbiguousSnapshot(String),
+    /// A snapshot is held and may not be forgotten.
+    #[error("snapshot {0} is held")]
+    Held(Position),
+    /// The last admin slot, or a key that retained data needs, was to be retired.
+    #[error("key slot {0} cannot be retired: it is the last admin slot")]
+    LastAdminSlot(String),
+    /// There is no such key slot, hold or writer.
+    #[error("there is no {0}")]
+    Unknown(String),
+    /// The writer lost its place more often than can be chance.
+    #[error("the slot of {0} was voided again and again while it was written")]
+    KeptLosing(Position),
+    /// An entry that cannot be part of a tree.
+    #[error(transparent)]
+    OutOfOrder(#[from] crate::tree::OutOfOrder),
+    /// Content could not be read from the source.
+    #[error("read the source")]
+    Source(#[source] std::io::Error),
+    /// Whoever receives restored content failed.
+    #[error("deliver restored content")]
+    Delivery(#[source] Box<dyn Error + Send + Sync>),
+    /// An earlier failure in another thread ended this operation.
+    #[error("the operation was ended by an earlier failure")]
+    Aborted,
+}
+
+impl RepositoryError {
+    /// An object that is not what it should be.
+    pub fn damaged(object: impl ToString, what: impl ToString) -> Self {
+        Self::Damaged { object: object.to_string(), what: what.to_string() }
+    }
+
+    /// Whether an object that was asked for does not exist.
+    pub fn is_not_found(&self) -> bool {
+        matches!(self, Self::Store(error) if error.kind == ObjectErrorKind::NotFound)
+    }
+}
+
+impl Hint for RepositoryError {
+    fn hint(&self) -> Option<String> {
+        let hint = match self {
+            Self::Store(error) => return error.hint(),
+            Self::State(_) => {
+                "Check the space and the permissions of the state directory (--state-dir, LIFEBOAT_STATE)."
+            }
+            Self::NotARepository(_) => {
+                "Check the location, or make a repository there with `lifeboat repo init`."
+            }
+            Self::AlreadyARepository(_) => "Use it as it is, or choose an empty location.",
+            Self::NewerFormat { .. } => {
+                "Use a release of Lifeboat at least as new as the one that made the repository."
+            }
+            Self::WrongKey => {
+                "Check LIFEBOAT_PASSPHRASE or --key. The recovery key that `repo init` printed opens the repository too."
+            }
+            Self::NeedsAdmin(_) => {
+                "Use the passphrase of an admin slot or the recovery key; `lifeboat key list` shows which slots are admin."
+            }
+            Self::NotPermitted { .. } => {
+                "See `lifeboat repo writers list`; an admin can enrol the writer or change its role."
+            }
+            Self::RolledBack { .. } => {
+                "Somebody removed or replayed objects, or the repository was put back from a copy. Run `lifeboat check`; if the older state is intended, remove this repository's folder in the state directory."
+            }
+            Self::Damaged { .. } | Self::MissingChunk(_) => {
+                "Run `lifeboat check --read-data` to learn which snapshots and files it costs; restore those from a copy."
+            }
+            Self::NoSuchSnapshot(_) => "`lifeboat points DATASET` lists what can be restored.",
+            Self::AmbiguousSnapshot(_) => "Give more digits; `lifeboat points DATASET` lists the snapshots.",
+            Self::Held(_) => "`lifeboat hold release` ends a hold.",
+            Self::LastAdminSlot(_) => "Add another admin slot first (`lifeboat key add --admin`).",
+            Self::KeptLosing(_) => {
+                "Make the repository's lease time longer than the longest pause of this machine, then run the command again."
+            }
+            Self::Io(..)
+            | Self::Unknown(_)
+            | Self::OutOfOrder(_)
+            | Self::Source(_)
+            | Self::Delivery(_)
+            | Self::Aborted => return None,
+        };
+        Some(hint.to_owned())
+    }
+}

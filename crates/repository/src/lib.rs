@@ -1,0 +1,55 @@
+//! The repository: where recovery points are kept, encrypted, compressed and deduplicated, in one object
+//! store that many machines write to at once without an exclusive lock.
+//!
+//! # Vocabulary
+//! - **Bulk objects** are named by the SHA-256 of their bytes: *packs* and *index objects*.
+//! - **Control objects** are named by their position and created once: snapshots, leases, lists, verdicts, …
+//! - A **chunk** is a run of bytes with an identity (keyed BLAKE3). Chunks lie together in compressed
+//!   **blocks**, blocks in **packs**, and the **index** says which chunk is where.
+//! - A **tree** of entries is what a snapshot holds; a database file in it is a **page map**.
+//! - A **lease** claims the slot of a snapshot that is being written; **prune** waits for it.
+//! - A **condemn list** names what prune means to delete, a **verdict** what it may.
+//!
+//! The format is normative in `docs/format.md`; the modules say the same in code.
+//!
+//! This crate deliberately knows no store, no driver and no plan: what a snapshot was read from is text to it.
+
+mod bodies;
+mod chunker;
+mod crypto;
+mod envelope;
+mod error;
+pub mod ids;
+mod index;
+mod keys;
+mod layout;
+mod lease;
+mod lists;
+mod load;
+mod pack;
+mod pages;
+mod pipeline;
+mod reader;
+mod repository;
+mod snapshots;
+mod state;
+pub mod tree;
+mod trust;
+mod walk;
+mod writer;
+
+pub use bodies::{ChunkerParameters, Config, EnrolledWriter, Hold, Role, SlotInfo, Snapshot, SnapshotStats};
+pub use crypto::{EpochPrivateKey, EpochPublicKey, IdKey, PublicKey, Signer};
+pub use envelope::{EnvelopeError, FORMAT, ObjectType, fuzz_unwrap};
+pub use error::{RepositoryError, Result};
+pub use index::fuzz_index;
+pub use keys::{Lock, RecoveryKey, Unlock};
+pub use lease::ReaderPin;
+pub use pack::{BlockKind, fuzz_table};
+pub use pages::fuzz_pages;
+pub use reader::{Deliver, Piece, PieceSource, Reader, Request};
+pub use repository::{Environment, InitOptions, Repository, new_recovery_lock};
+pub use snapshots::{Published, Unreadable};
+pub use state::LocalState;
+pub use walk::Descend;
+pub use writer::{SnapshotSource, SnapshotWriter, StoredContent};

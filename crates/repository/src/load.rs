@@ -1,0 +1,73 @@
+//! Reading the index of a repository, while others write to it and prune it.
+
+use crate::envelope::ObjectType;
+use crate::error::{RepositoryError, Result};
+use crate::ids::BulkName;
+use crate::index::{self, Index, IndexedPack, Standing};
+use crate::layout;
+use crate::lists::Lists;
+use crate::repository::Repository;
+use crate::trust::Need;
+use lifeboat_objects::{Key, list_all};
+
+/// How often the index is listed again because prune superseded an object between listing and reading it.
+const MAX_LOADING_ATTEMPTS: u32 = 5;
+
+impl Repository {
+    /// Reads every index object that is not dead. Packs that a verdict names are left out, those that the
+    /// open list names are marked as condemned.
+    pub(crate) fn load_index(&self, lists: &Lists) -> Result<Index> {
+        let mut last = None;
+        for _ in 0..MAX_LOADING_ATTEMPTS {
+            match self.load_listed(lists) {
+                // The verdict that superseded it came after its replacement, which the next listing has.
+                Err(error) if error.is_not_found() => last = Some(error),
+                other => return other,
+            }
+        }
+        Err(last.unwrap_or(RepositoryError::Aborted))
+    }
+
+    fn load_listed(&self, lists: &Lists) -> Result<Index> {
+        let mut index = Index::default();
+        let mut known = std::collections::HashSet::new();
+        for (_, packs) in self.index_objects(lists)? {
+            index.add(packs, &mut |name| {
+                if lists.is_dead(name) || !known.insert(*name) {
+                    None
+                } else if lists.is_condemned(name) {
+                    Some(Standing::Condemned)
+                } else {
+                    Some(Standing::Present)
+                }
+            });
+        }
+        index.sort();
+        Ok(index)
+    }
+
+    /// Every index object that no verdict names, with the packs that it describes.
+    pub(crate) fn index_objects(&self, lists: &Lists) -> Result<Vec<(BulkName, Vec<IndexedPack>)>> {
+        let mut objects = Vec::new();
+        for listed in list_all(&*self.store, layout::INDEX)? {
+            let Some(name) = layout::bulk_name(&listed.key) else { continue };
+            if !lists.is_dead(&name) {
+                objects.push((name, self.read_index_object(&listed.key, &name)?));
+            }
+        }
+        Ok(objects)
+    }
+
+    pub(crate) fn read_index_object(&self, key: &Key, name: &BulkName) -> Result<Vec<IndexedPack>> {
+        let bytes = self.store.get(key)?;
+        if BulkName::of(&bytes) != *name {
+            return Err(RepositoryError::damaged(key, "its bytes are not those that its name says"));
+        }
+        let (kind, signed) = self.unwrap(key, &bytes)?;
+        if kind != ObjectType::Index {
+            return Err(RepositoryError::damaged(key, format!("it is a {kind:?}")));
+        }
+        self.check_signature(kind, key, &signed, Need::Write)?;
+        index::decode_for(&signed.body, &self.id())
+    }
+}

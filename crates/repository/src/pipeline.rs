@@ -1,0 +1,345 @@
+//! From chunks to stored packs: blocks are filled by the caller, compressed by workers, encrypted into the
+//! pack that is open, and stored by the worker that filled it.
+//!
+//! Chunks of like kind lie together: data is spread over lanes by a hint (the extension of a file's name),
+//! since content of one kind compresses better together, and faster.
+//!
+//! Order of durability: a pack is durable before an index object names it. Failpoints:
+//! `pipeline::pack-before-put`, `pipeline::pack-after-put`, `pipeline::index-before-put`,
+//! `pipeline::index-after-put`.
+
+use crate::crypto::Signer;
+use crate::envelope::{ObjectType, Signed};
+use crate::error::{RepositoryError, Result};
+use crate::ids::{BulkName, ChunkId};
+use crate::index::{self, IndexedPack};
+use crate::layout;
+use crate::pack::{BlockKind, ChunkRecord, FinishedPack, PackBuilder, PackableBlock};
+use crate::repository::Repository;
+use lifeboat_base::failpoint;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+
+/// How many blocks of data are filled side by side.
+const DATA_LANES: usize = 8;
+/// Nodes are read one by one, so they lie in smaller blocks than data.
+const NODE_BLOCK_BYTES: usize = 1 << 20;
+/// After this many packs an index object is written, so that an interrupted first backup need not upload
+/// them again.
+const PACKS_PER_INDEX: usize = 64;
+/// The most workers: each may hold a whole pack.
+const MAX_WORKERS: usize = 3;
+
+/// A block being filled.
+#[derive(Debug, Default)]
+struct Lane {
+    raw: Vec<u8>,
+    chunks: Vec<ChunkRecord>,
+}
+
+struct RawBlock {
+    kind: BlockKind,
+    raw: Vec<u8>,
+    chunks: Vec<ChunkRecord>,
+}
+
+/// Takes chunks and stores them in packs.
+#[derive(Debug)]
+pub(crate) struct Pipeline {
+    shared: Arc<Shared>,
+    data: Vec<Lane>,
+    nodes: Lane,
+    pages: Lane,
+    deltas: Lane,
+    send: Option<SyncSender<RawBlock>>,
+    workers: Vec<JoinHandle<()>>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    repository: Arc<Repository>,
+    signer: Signer,
+    open: Mutex<Option<PackBuilder>>,
+    stored: Mutex<Vec<IndexedPack>>,
+    names: Mutex<Vec<BulkName>>,
+    buffers: Mutex<Vec<Vec<u8>>>,
+    failed: AtomicBool,
+    error: Mutex<Option<RepositoryError>>,
+    stored_bytes: AtomicU64,
+}
+
+/// What a pipeline stored.
+#[derive(Debug, Default)]
+pub(crate) struct Stored {
+    pub(crate) bytes: u64,
+    pub(crate) packs: Vec<BulkName>,
+}
+
+impl Pipeline {
+    pub(crate) fn new(repository: &Arc<Repository>, signer: &Signer) -> Result<Self> {
+        let shared = Arc::new(Shared {
+            repository: repository.clone(),
+            signer: signer.clone(),
+            open: Mutex::default(),
+            stored: Mutex::default(),
+            names: Mutex::default(),
+            buffers: Mutex::default(),
+            failed: AtomicBool::new(false),
+            error: Mutex::default(),
+            stored_bytes: AtomicU64::new(0),
+        });
+        let (send, receive) = sync_channel(1);
+        let receive = Arc::new(Mutex::new(receive));
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let count = cores.max(repository.store.parallelism()).min(MAX_WORKERS);
+        let workers = (0..count).map(|_| spawn_worker(&shared, &receive)).collect::<Result<_>>()?;
+        let data = (0..DATA_LANES).map(|_| Lane::default()).collect();
+        let [nodes, pages, deltas] = [(); 3].map(|()| Lane::default());
+        Ok(Self { shared, data, nodes, pages, deltas, send: Some(send), workers })
+    }
+
+    /// Takes a chunk that is not stored yet. `hint` says what it is like.
+    pub(crate) fn push(
+        &mut self,
+        kind: BlockKind,
+        hint: usize,
+        chunk: ChunkRecord,
+        bytes: &[u8],
+    ) -> Result<()> {
+        let block_bytes = match kind {
+            BlockKind::Data | BlockKind::Pages => self.shared.repository.config.block_bytes as usize,
+            BlockKind::Node | BlockKind::Delta => NODE_BLOCK_BYTES,
+        };
+        let full = |lane: &Lane| !lane.raw.is_empty() && lane.raw.len() + bytes.len() > block_bytes;
+        let lane = self.lane(kind, hint);
+        if full(lane) {
+            let block = std::mem::take(lane);
+            self.send(kind, block)?;
+        }
+        let lane = self.lane(kind, hint);
+        if lane.raw.capacity() == 0 {
+            let fresh = self.shared.buffer();
+            self.lane(kind, hint).raw = fresh;
+        }
+        let lane = self.lane(kind, hint);
+        lane.raw.extend_from_slice(bytes);
+        lane.chunks.push(chunk);
+        Ok(())
+    }
+
+    fn lane(&mut self, kind: BlockKind, hint: usize) -> &mut Lane {
+        match kind {
+            BlockKind::Data => &mut self.data[hint % DATA_LANES],
+            BlockKind::Node => &mut self.nodes,
+            BlockKind::Pages => &mut self.pages,
+            BlockKind::Delta => &mut self.deltas,
+        }
+    }
+
+    fn send(&self, kind: BlockKind, lane: Lane) -> Result<()> {
+        self.shared.check()?;
+        let block = RawBlock { kind, raw: lane.raw, chunks: lane.chunks };
+        let send = self.send.as_ref().ok_or(RepositoryError::Aborted)?;
+        send.send(block).map_err(|_| self.shared.take_error())
+    }
+
+    /// Stores what is left: everything is durable and indexed when this returns.
+    pub(crate) fn finish(mut self) -> Result<Stored> {
+        for n in 0..DATA_LANES {
+            self.flush(BlockKind::Data, n)?;
+        }
+        for kind in [BlockKind::Pages, BlockKind::Delta, BlockKind::Node] {
+            self.flush(kind, 0)?;
+        }
+        self.join();
+        self.shared.check()?;
+        if let Some(open) = self.shared.lock_open().take() {
+            self.shared.store_pack(open.finish())?;
+        }
+        self.shared.write_index(1)?;
+        let packs = std::mem::take(&mut *lock(&self.shared.names));
+        Ok(Stored { bytes: self.shared.stored_bytes.load(Ordering::Relaxed), packs })
+    }
+
+    fn flush(&mut self, kind: BlockKind, hint: usize) -> Result<()> {
+        let lane = std::mem::take(self.lane(kind, hint));
+        if lane.chunks.is_empty() { Ok(()) } else { self.send(kind, lane) }
+    }
+
+    fn join(&mut self) {
+        self.send = None;
+        for worker in self.workers.drain(..) {
+            let _ = worker.join();
+        }
+    }
+}
+
+impl Drop for Pipeline {
+    fn drop(&mut self) {
+        self.join();
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn spawn_worker(shared: &Arc<Shared>, receive: &Arc<Mutex<Receiver<RawBlock>>>) -> Result<JoinHandle<()>> {
+    let (shared, receive) = (shared.clone(), receive.clone());
+    let work = move || {
+        let mut compressor = None;
+        loop {
+            let Ok(block) = lock(&receive).recv() else { break };
+            if shared.failed.load(Ordering::Relaxed) {
+                continue;
+            }
+            if let Err(error) = shared.pack_block(block, &mut compressor) {
+                shared.fail(error);
+            }
+        }
+    };
+    std::thread::Builder::new()
+        .name("pack".to_owned())
+        .spawn(work)
+        .map_err(|error| RepositoryError::Io("start a thread", error))
+}
+
+impl Shared {
+    fn check(&self) -> Result<()> {
+        if self.failed.load(Ordering::Relaxed) { Err(self.take_error()) } else { Ok(()) }
+    }
+
+    fn take_error(&self) -> RepositoryError {
+        lock(&self.error).take().unwrap_or(RepositoryError::Aborted)
+    }
+
+    fn fail(&self, error: RepositoryError) {
+        lock(&self.error).get_or_insert(error);
+        self.failed.store(true, Ordering::Relaxed);
+    }
+
+    fn lock_open(&self) -> MutexGuard<'_, Option<PackBuilder>> {
+        lock(&self.open)
+    }
+
+    fn buffer(&self) -> Vec<u8> {
+        lock(&self.buffers).pop().unwrap_or_default()
+    }
+
+    fn pack_block(
+        &self,
+        block: RawBlock,
+        compressor: &mut Option<zstd::bulk::Compressor<'static>>,
+    ) -> Result<()> {
+        let packable = self.compress(block, compressor)?;
+        let Some(full) = self.put_into_pack(packable)? else { return Ok(()) };
+        self.store_pack(full.finish())?;
+        self.write_index(PACKS_PER_INDEX)
+    }
+
+    fn compress(
+        &self,
+        block: RawBlock,
+        compressor: &mut Option<zstd::bulk::Compressor<'static>>,
+    ) -> Result<PackableBlock> {
+        let failed = |error| RepositoryError::Io("compress a block", error);
+        let compressor = match compressor {
+            Some(compressor) => compressor,
+            None => compressor.insert(
+                zstd::bulk::Compressor::new(self.repository.config.compression_level).map_err(failed)?,
+            ),
+        };
+        let raw_bytes = block.raw.len() as u32;
+        let mut compressed = self.buffer();
+        compressed.clear();
+        compressed.reserve(zstd::zstd_safe::compress_bound(block.raw.len()));
+        compressor.compress_to_buffer(&block.raw, &mut compressed).map_err(failed)?;
+        // What saves less than a thirty-second is not worth decompressing.
+        let worth = compressed.len() + block.raw.len() / 32 < block.raw.len();
+        let (bytes, mut spare) = if worth { (compressed, block.raw) } else { (block.raw, compressed) };
+        spare.clear();
+        lock(&self.buffers).push(spare);
+        Ok(PackableBlock { kind: block.kind, compressed: worth, raw_bytes, bytes, chunks: block.chunks })
+    }
+
+    /// Puts a block into the open pack; gives back the pack that it would have made too large, or that it
+    /// filled.
+    fn put_into_pack(&self, block: PackableBlock) -> Result<Option<PackBuilder>> {
+        let pack_bytes = self.repository.config.pack_bytes as usize;
+        let mut open = self.lock_open();
+        let full = match &*open {
+            Some(pack) if !pack.is_empty() && pack.size_with(block.bytes.len()) > pack_bytes => open.take(),
+            _ => None,
+        };
+        if open.is_none() {
+            let (epoch, public) = self.repository.epoch()?;
+            *open = Some(PackBuilder::new(&self.repository.id(), epoch, &public, pack_bytes)?);
+        }
+        if let Some(pack) = open.as_mut() {
+            let spare = pack.push(block);
+            lock(&self.buffers).push(spare);
+        }
+        Ok(full)
+    }
+
+    fn store_pack(&self, pack: FinishedPack) -> Result<()> {
+        failpoint::reach("pipeline::pack-before-put").map_err(|e| RepositoryError::Io("store a pack", e))?;
+        self.repository.store.create(&layout::pack(&pack.name), &pack.bytes)?;
+        failpoint::reach("pipeline::pack-after-put").map_err(|e| RepositoryError::Io("store a pack", e))?;
+        self.stored_bytes.fetch_add(pack.bytes.len() as u64, Ordering::Relaxed);
+        lock(&self.names).push(pack.name);
+        lock(&self.stored).push(IndexedPack {
+            name: pack.name,
+            size_bytes: pack.bytes.len() as u32,
+            blocks: pack.blocks,
+        });
+        Ok(())
+    }
+
+    /// Writes the packs that are stored into the index, once there are `at_least` of them.
+    fn write_index(&self, at_least: usize) -> Result<()> {
+        let packs = {
+            let mut stored = lock(&self.stored);
+            if stored.len() < at_least {
+                return Ok(());
+            }
+            std::mem::take(&mut *stored)
+        };
+        for group in index::groups(packs) {
+            let (_, bytes) = write_index_object(&self.repository, &self.signer, &group)?;
+            self.stored_bytes.fetch_add(bytes, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+}
+
+/// Stores an index object for packs that are durable. Gives its name and size.
+pub(crate) fn write_index_object(
+    repository: &Repository,
+    signer: &Signer,
+    packs: &[IndexedPack],
+) -> Result<(BulkName, u64)> {
+    let signed = Signed::new(ObjectType::Index, index::encode(&repository.id(), packs), signer);
+    let bytes = repository.wrap(ObjectType::Index, &signed)?;
+    let name = BulkName::of(&bytes);
+    failpoint::reach("pipeline::index-before-put")
+        .map_err(|e| RepositoryError::Io("store an index object", e))?;
+    repository.store.create(&layout::index(&name), &bytes)?;
+    failpoint::reach("pipeline::index-after-put")
+        .map_err(|e| RepositoryError::Io("store an index object", e))?;
+    Ok((name, bytes.len() as u64))
+}
+
+/// The lane of a file's content: by the extension of its name.
+pub(crate) fn lane_hint(name: &[u8]) -> usize {
+    let extension =
+        name.rsplit(|b| *b == b'.').next().filter(|e| e.len() < name.len() && e.len() <= 8).unwrap_or(b"");
+    extension.iter().fold(0usize, |hash, byte| hash.wrapping_mul(31).wrapping_add(usize::from(*byte)))
+}
+
+/// A chunk record for content whose identity is that of its bytes.
+pub(crate) fn plain(id: ChunkId, bytes: &[u8]) -> ChunkRecord {
+    ChunkRecord { id, length: bytes.len() as u32, base: None }
+}

@@ -1,0 +1,428 @@
+//! Reading: from a chunk's identity, or a whole snapshot, to bytes.
+//!
+//! Content is fetched block by block: every block that a request needs is read, decrypted and decompressed
+//! once, and all that is wanted of it is delivered. Each chunk and page is checked against its identity
+//! before anybody sees it, since anyone who knows the epoch's public key can write a pack.
+//!
+//! When a pack is gone because prune rewrote it, the index is read again and the request repeated.
+
+use crate::crypto::ContentKey;
+use crate::error::{RepositoryError, Result};
+use crate::ids::{BulkName, ChunkId, PageHash};
+use crate::index::{BlockInfo, ChunkRole, Index, Located};
+use crate::layout;
+use crate::pack::{self, BlockKind, HEADER_BYTES, Inflater, PackError};
+use crate::pages::PageBlock;
+use crate::repository::Repository;
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+
+/// How many decompressed blocks of nodes are kept: listings that lie beside each other share blocks.
+const CACHED_BLOCKS: usize = 4;
+
+/// Where a piece of a file's content is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum PieceSource {
+    /// Bytes `start..start + length` of a chunk.
+    Chunk {
+        /// The chunk.
+        id: ChunkId,
+        /// Where in the chunk the piece starts.
+        start: u32,
+    },
+    /// A page.
+    Page {
+        /// The page block.
+        block: ChunkId,
+        /// The slot in it.
+        slot: u16,
+        /// The keyed hash of the page.
+        hash: PageHash,
+    },
+}
+
+/// A run of bytes of a file. What no piece covers reads as zeros.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Piece {
+    /// Where it goes, in bytes from the start of the file.
+    pub offset: u64,
+    /// How long it is.
+    pub length: u32,
+    /// Where it comes from.
+    pub source: PieceSource,
+}
+
+/// A piece that somebody wants, with a number by which he knows it again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Request {
+    /// What is wanted.
+    pub source: PieceSource,
+    /// How many bytes of it.
+    pub length: u32,
+    /// Handed back with the bytes.
+    pub token: u64,
+}
+
+/// What takes the bytes that were requested: the request's token and the bytes.
+pub type Deliver<'d> = dyn Fn(u64, &[u8]) -> Result<(), Box<dyn std::error::Error + Send + Sync>> + Sync + 'd;
+
+/// Reads chunks of a repository. Shared between threads.
+#[derive(Debug)]
+pub struct Reader {
+    repository: Arc<Repository>,
+    index: RwLock<Arc<Index>>,
+    pack_keys: Mutex<HashMap<BulkName, Arc<ContentKey>>>,
+    cache: Mutex<Vec<((BulkName, u32), Arc<Vec<u8>>)>>,
+}
+
+impl Reader {
+    /// Reads the index as it is now.
+    ///
+    /// # Errors
+    /// Where the lists, verdicts or index objects cannot be read.
+    pub fn new(repository: &Arc<Repository>) -> Result<Self> {
+        let lists = repository.read_lists()?;
+        Ok(Self::with_index(repository, Arc::new(repository.load_index(&lists)?)))
+    }
+
+    pub(crate) fn with_index(repository: &Arc<Repository>, index: Arc<Index>) -> Self {
+        Self {
+            repository: repository.clone(),
+            index: RwLock::new(index),
+            pack_keys: Mutex::default(),
+            cache: Mutex::default(),
+        }
+    }
+
+    /// The repository.
+    pub fn repository(&self) -> &Arc<Repository> {
+        &self.repository
+    }
+
+    pub(crate) fn index(&self) -> Arc<Index> {
+        self.index.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Reads the index again, when a pack that it names is gone.
+    fn refresh(&self, stale: &Arc<Index>) -> Result<Arc<Index>> {
+        let mut index = self.index.write().unwrap_or_else(PoisonError::into_inner);
+        if Arc::ptr_eq(&index, stale) {
+            let lists = self.repository.read_lists()?;
+            *index = Arc::new(self.repository.load_index(&lists)?);
+        }
+        Ok(index.clone())
+    }
+
+    /// A whole chunk as it was stored, checked against its identity where the identity is that of its bytes.
+    /// For nodes: the block that it lies in is kept for the next one.
+    ///
+    /// # Errors
+    /// [`RepositoryError::MissingChunk`], damage, or what the store says.
+    pub(crate) fn chunk(&self, id: &ChunkId, role: ChunkRole) -> Result<(BlockKind, Vec<u8>)> {
+        self.retrying(|index| {
+            let mut last = RepositoryError::MissingChunk(*id);
+            for copy in index.serving(id, role) {
+                match self.read_copy(index, copy) {
+                    Ok(found) => return Ok(found),
+                    Err(error) => last = error,
+                }
+            }
+            Err(last)
+        })
+    }
+
+    fn read_copy(&self, index: &Index, copy: &Located) -> Result<(BlockKind, Vec<u8>)> {
+        let block = index.block_of(copy);
+        let name = index.pack_of(copy).name;
+        let raw = match self.cached(&name, block.number) {
+            Some(raw) => raw,
+            None => {
+                let mut raw = Vec::new();
+                self.read_block(index, block, &mut Buffers::default(), &mut raw)?;
+                let raw = Arc::new(raw);
+                self.keep(name, block.number, raw.clone());
+                raw
+            }
+        };
+        let bytes = slice_of(copy, &raw)
+            .ok_or_else(|| RepositoryError::damaged(layout::pack(&name), "a chunk lies outside its block"))?;
+        self.check_identity(&name, block.kind, &copy.id, bytes)?;
+        Ok((block.kind, bytes.to_vec()))
+    }
+
+    fn check_identity(&self, name: &BulkName, kind: BlockKind, id: &ChunkId, bytes: &[u8]) -> Result<()> {
+        let named_by_content = matches!(kind, BlockKind::Data | BlockKind::Node);
+        if named_by_content && self.repository.keys.id_key.chunk(bytes) != *id {
+            return Err(RepositoryError::damaged(
+                layout::pack(name),
+                format!("chunk {id} is not what its identity says"),
+            ));
+        }
+        Ok(())
+    }
+
+    fn cached(&self, name: &BulkName, number: u32) -> Option<Arc<Vec<u8>>> {
+        let cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
+        cache.iter().find(|(key, _)| *key == (*name, number)).map(|(_, raw)| raw.clone())
+    }
+
+    fn keep(&self, name: BulkName, number: u32, raw: Arc<Vec<u8>>) {
+        let mut cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
+        if cache.len() >= CACHED_BLOCKS {
+            cache.remove(0);
+        }
+        cache.push(((name, number), raw));
+    }
+
+    /// Reads, decrypts and decompresses one block.
+    fn read_block(
+        &self,
+        index: &Index,
+        block: &BlockInfo,
+        buffers: &mut Buffers,
+        raw: &mut Vec<u8>,
+    ) -> Result<()> {
+        let name = index.packs[block.pack as usize].name;
+        let key = self.pack_key(&name)?;
+        let pack = layout::pack(&name);
+        let mut stored =
+            self.repository.store.get_range(&pack, u64::from(block.offset), block.stored_bytes as usize)?;
+        let number = u64::from(block.number);
+        let damaged = |error: PackError| {
+            RepositoryError::damaged(format!("{pack}, block {number} at offset {}", block.offset), error)
+        };
+        pack::decrypt_block(&key, number, block.kind, block.compressed, &mut stored).map_err(damaged)?;
+        if block.compressed {
+            buffers.inflater.inflate(&stored, block.raw_bytes as usize, raw).map_err(damaged)?;
+        } else {
+            *raw = stored;
+        }
+        Ok(())
+    }
+
+    fn pack_key(&self, name: &BulkName) -> Result<Arc<ContentKey>> {
+        if let Some(key) = self.pack_keys.lock().unwrap_or_else(PoisonError::into_inner).get(name) {
+            return Ok(key.clone());
+        }
+        let pack = layout::pack(name);
+        let header = self.repository.store.get_range(&pack, 0, HEADER_BYTES)?;
+        let key = pack::open_key(&header, &self.repository.id(), &self.repository.keys.epochs);
+        let key = Arc::new(key.map_err(|error| RepositoryError::damaged(&pack, error))?);
+        self.pack_keys.lock().unwrap_or_else(PoisonError::into_inner).insert(*name, key.clone());
+        Ok(key)
+    }
+
+    /// Does something with the index; when a pack turns out to be gone, once more with a fresh one.
+    fn retrying<T>(&self, attempt: impl Fn(&Index) -> Result<T>) -> Result<T> {
+        let index = self.index();
+        match attempt(&index) {
+            Err(error) if error.is_not_found() || matches!(error, RepositoryError::MissingChunk(_)) => {
+                attempt(&*self.refresh(&index)?)
+            }
+            other => other,
+        }
+    }
+
+    /// Delivers what is requested, each block read once, from `threads` threads, in no particular order.
+    ///
+    /// # Errors
+    /// The first failure of a request or of `deliver`; some requests may have been delivered by then.
+    pub fn fetch(&self, requests: Vec<Request>, threads: usize, deliver: &Deliver<'_>) -> Result<()> {
+        let index = self.index();
+        let jobs = match plan(&index, requests.clone()) {
+            Ok(jobs) => jobs,
+            Err(RepositoryError::MissingChunk(_)) => {
+                let index = self.refresh(&index)?;
+                return self.run(&index, plan(&index, requests)?, threads, deliver);
+            }
+            Err(error) => return Err(error),
+        };
+        drop(requests);
+        self.run(&index, jobs, threads, deliver)
+    }
+
+    fn run(&self, index: &Arc<Index>, jobs: Vec<Job>, threads: usize, deliver: &Deliver<'_>) -> Result<()> {
+        let (next, failed) = (AtomicUsize::new(0), AtomicBool::new(false));
+        let first_error = Mutex::new(None);
+        let work = || {
+            let mut buffers = Buffers::default();
+            while !failed.load(Ordering::Relaxed) {
+                let Some(job) = jobs.get(next.fetch_add(1, Ordering::Relaxed)) else { break };
+                if let Err(error) = self.run_job(index, job, &mut buffers, deliver) {
+                    failed.store(true, Ordering::Relaxed);
+                    first_error.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+                }
+            }
+        };
+        std::thread::scope(|scope| {
+            for _ in 1..threads.clamp(1, jobs.len().max(1)) {
+                scope.spawn(work);
+            }
+            work();
+        });
+        first_error.into_inner().unwrap_or_else(PoisonError::into_inner).map_or(Ok(()), Err)
+    }
+
+    fn run_job(
+        &self,
+        index: &Arc<Index>,
+        job: &Job,
+        buffers: &mut Buffers,
+        deliver: &Deliver<'_>,
+    ) -> Result<()> {
+        let mut raw = std::mem::take(&mut buffers.raw);
+        let read = self.read_block(index, &index.blocks[job.block as usize], buffers, &mut raw);
+        let delivered = match read {
+            Ok(()) => self.deliver_block(index, job, &raw, deliver),
+            // The pack may have been rewritten, or another copy may be whole: one request at a time.
+            Err(error) if error.is_not_found() || matches!(error, RepositoryError::Damaged { .. }) => {
+                self.deliver_elsewhere(index, job, error, deliver)
+            }
+            Err(error) => Err(error),
+        };
+        buffers.raw = raw;
+        delivered
+    }
+
+    fn deliver_block(&self, index: &Index, job: &Job, raw: &[u8], deliver: &Deliver<'_>) -> Result<()> {
+        let block = &index.blocks[job.block as usize];
+        let name = index.packs[block.pack as usize].name;
+        let mut checked: Option<(u32, u32)> = None;
+        for wanted in &job.wanted {
+            let place = (wanted.offset, wanted.chunk_length);
+            let bytes = raw
+                .get(wanted.offset as usize..wanted.offset as usize + wanted.chunk_length as usize)
+                .ok_or_else(|| {
+                    RepositoryError::damaged(layout::pack(&name), "a chunk lies outside its block")
+                })?;
+            if checked != Some(place) {
+                self.check_identity(&name, block.kind, &wanted.request.source.chunk(), bytes)?;
+                checked = Some(place);
+            }
+            let bytes = self.part(&name, &wanted.request, bytes)?;
+            deliver(wanted.request.token, bytes).map_err(RepositoryError::Delivery)?;
+        }
+        Ok(())
+    }
+
+    /// The part of a chunk that a request wants; a page is checked against its hash.
+    fn part<'c>(&self, name: &BulkName, request: &Request, chunk: &'c [u8]) -> Result<&'c [u8]> {
+        let damaged = |what: String| RepositoryError::damaged(layout::pack(name), what);
+        match request.source {
+            PieceSource::Chunk { id, start } => chunk
+                .get(start as usize..start as usize + request.length as usize)
+                .ok_or_else(|| damaged(format!("chunk {id} is shorter than the snapshot says"))),
+            PieceSource::Page { block, slot, hash } => {
+                let decoded =
+                    PageBlock::decode(chunk).map_err(|e| damaged(format!("page block {block}: {e}")))?;
+                let page = decoded
+                    .page(slot)
+                    .ok_or_else(|| damaged(format!("page block {block} has no slot {slot}")))?;
+                if self.repository.keys.id_key.page(page) != hash {
+                    return Err(damaged(format!(
+                        "slot {slot} of page block {block} is not what its hash says"
+                    )));
+                }
+                page.get(..request.length as usize)
+                    .ok_or_else(|| damaged(format!("a page of block {block} is too short")))
+            }
+        }
+    }
+
+    fn deliver_elsewhere(
+        &self,
+        stale: &Arc<Index>,
+        job: &Job,
+        error: RepositoryError,
+        deliver: &Deliver<'_>,
+    ) -> Result<()> {
+        let index = if error.is_not_found() { self.refresh(stale)? } else { stale.clone() };
+        let failed = index.packs.len();
+        let failed_pack =
+            if Arc::ptr_eq(&index, stale) { index.blocks[job.block as usize].pack as usize } else { failed };
+        let mut error = Some(error);
+        for wanted in &job.wanted {
+            let id = wanted.request.source.chunk();
+            let mut done = false;
+            let role = wanted.request.source.role();
+            for copy in
+                index.serving(&id, role).filter(|copy| index.block_of(copy).pack as usize != failed_pack)
+            {
+                let name = index.pack_of(copy).name;
+                match self.read_copy(&index, copy) {
+                    Ok((_, bytes)) => {
+                        deliver(wanted.request.token, self.part(&name, &wanted.request, &bytes)?)
+                            .map_err(RepositoryError::Delivery)?;
+                        done = true;
+                        break;
+                    }
+                    Err(other) => error = Some(other),
+                }
+            }
+            if !done {
+                return Err(error.take().unwrap_or(RepositoryError::MissingChunk(id)));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl PieceSource {
+    /// The chunk that it lies in.
+    pub fn chunk(&self) -> ChunkId {
+        match self {
+            Self::Chunk { id, .. } => *id,
+            Self::Page { block, .. } => *block,
+        }
+    }
+
+    pub(crate) fn role(&self) -> ChunkRole {
+        match self {
+            Self::Chunk { .. } => ChunkRole::Bytes,
+            Self::Page { .. } => ChunkRole::Pages,
+        }
+    }
+}
+
+fn slice_of<'r>(copy: &Located, raw: &'r [u8]) -> Option<&'r [u8]> {
+    raw.get(copy.offset as usize..(copy.offset as usize).checked_add(copy.length as usize)?)
+}
+
+/// What a thread uses again and again.
+#[derive(Default)]
+struct Buffers {
+    inflater: Inflater,
+    raw: Vec<u8>,
+}
+
+/// A block and what is wanted of it.
+struct Job {
+    block: u32,
+    wanted: Vec<Wanted>,
+}
+
+struct Wanted {
+    request: Request,
+    offset: u32,
+    chunk_length: u32,
+}
+
+/// Groups requests by block, in the order in which the blocks lie in their packs.
+fn plan(index: &Index, requests: Vec<Request>) -> Result<Vec<Job>> {
+    let mut located = Vec::with_capacity(requests.len());
+    for request in requests {
+        let id = request.source.chunk();
+        let copy = index.find(&id, request.source.role()).ok_or(RepositoryError::MissingChunk(id))?;
+        located.push((copy.block, Wanted { request, offset: copy.offset, chunk_length: copy.length }));
+    }
+    located.sort_by_key(|(block, wanted)| (*block, wanted.offset, wanted.request.token));
+    let mut jobs: Vec<Job> = Vec::new();
+    for (block, wanted) in located {
+        match jobs.last_mut() {
+            Some(job) if job.block == block => job.wanted.push(wanted),
+            _ => jobs.push(Job { block, wanted: vec![wanted] }),
+        }
+    }
+    Ok(jobs)
+}

@@ -1,0 +1,258 @@
+//! Snapshots as a set: which there are, in which order, which are forgotten and which are held.
+//!
+//! A slot holds a snapshot, a release or a void. A tombstone outranks whatever stands at its number. This
+//! module reads and writes these control objects; it does not know what snapshots contain.
+
+use crate::bodies::{End, Hold, Snapshot, Tombstone};
+use crate::crypto::Signer;
+use crate::envelope::ObjectType;
+use crate::error::{RepositoryError, Result};
+use crate::ids::{BodyHash, DatasetName, Position, TicketId};
+use crate::layout;
+use crate::repository::{Claim, Opened, Repository};
+use crate::state::Head;
+use crate::trust::Need;
+use lifeboat_base::random;
+use lifeboat_objects::{Key, list_all};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// A snapshot with its identity.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Published {
+    /// The hash of its body: what people call it by.
+    pub id: BodyHash,
+    /// What it says.
+    pub snapshot: Snapshot,
+}
+
+/// What stands at a slot.
+#[derive(Clone, Debug)]
+pub(crate) enum Filled {
+    Snapshot(Box<Opened<Snapshot>>),
+    Release,
+    Void,
+}
+
+/// A control object that could not be read while a set of them was listed.
+#[derive(Debug)]
+pub struct Unreadable {
+    /// Its name.
+    pub object: String,
+    /// Why.
+    pub error: RepositoryError,
+}
+
+impl Repository {
+    /// What stands at a slot, or `None` where it is empty.
+    pub(crate) fn slot(&self, position: &Position) -> Result<Option<Filled>> {
+        let key = layout::snapshot(position);
+        match self.store.get(&key) {
+            Ok(bytes) => self.judge_slot(&key, position, &bytes).map(Some),
+            Err(error) if error.is_not_found() => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn judge_slot(&self, key: &Key, position: &Position, bytes: &[u8]) -> Result<Filled> {
+        let (kind, _) = self.unwrap(key, bytes)?;
+        let elsewhere = || RepositoryError::damaged(key, "it belongs to another place");
+        match kind {
+            ObjectType::Snapshot => {
+                let opened = self.judge::<Snapshot>(kind, key, bytes, Need::Publish(&position.dataset))?;
+                let own = opened.writer == position.writer && opened.body.position == *position;
+                if own { Ok(Filled::Snapshot(Box::new(opened))) } else { Err(elsewhere()) }
+            }
+            ObjectType::Release => {
+                let opened = self.judge::<crate::bodies::Release>(kind, key, bytes, Need::Write)?;
+                let own = opened.writer == position.writer && opened.body.position == *position;
+                if own { Ok(Filled::Release) } else { Err(elsewhere()) }
+            }
+            ObjectType::Void => {
+                let opened = self.judge::<crate::bodies::Void>(kind, key, bytes, Need::Maintain)?;
+                if opened.body.position == *position { Ok(Filled::Void) } else { Err(elsewhere()) }
+            }
+            other => Err(RepositoryError::damaged(key, format!("a {other:?} cannot fill a slot"))),
+        }
+    }
+
+    /// Every snapshot that is not forgotten, oldest first; of one dataset, or of all. Control objects that
+    /// cannot be read go to `unreadable` and do not hide the others.
+    ///
+    /// # Errors
+    /// Where the store cannot be listed.
+    pub fn snapshots(
+        &self,
+        dataset: Option<&DatasetName>,
+        unreadable: &mut Vec<Unreadable>,
+    ) -> Result<Vec<Published>> {
+        let prefix = dataset.map_or(layout::SNAPSHOTS.to_owned(), |d| format!("{}{d}/", layout::SNAPSHOTS));
+        let forgotten = self.forgotten()?;
+        let mut snapshots = Vec::new();
+        for listed in list_all(&*self.store, &prefix)? {
+            let Some(position) = layout::position(&listed.key) else { continue };
+            if forgotten.contains(&position) {
+                continue;
+            }
+            match self.slot(&position) {
+                Ok(Some(Filled::Snapshot(opened))) => {
+                    self.state.raise(
+                        &Head::Chain(&position.dataset, &position.writer),
+                        position.number,
+                        &opened.hash,
+                    )?;
+                    snapshots.push(Published { id: opened.hash, snapshot: opened.body });
+                }
+                Ok(_) => {}
+                Err(error) if is_about_one_object(&error) => {
+                    unreadable.push(Unreadable { object: listed.key.to_string(), error });
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        snapshots.sort_by_key(|published| (published.snapshot.taken, published.snapshot.position.clone()));
+        Ok(snapshots)
+    }
+
+    /// The positions that tombstones stand at. Nothing else brings a forgotten snapshot back.
+    pub(crate) fn forgotten(&self) -> Result<BTreeSet<Position>> {
+        let mut forgotten = BTreeSet::new();
+        for listed in list_all(&*self.store, layout::TOMBSTONES)? {
+            let Some(position) = layout::position(&listed.key) else { continue };
+            let opened = self.read::<Tombstone>(ObjectType::Tombstone, &listed.key, Need::Maintain)?;
+            if opened.body.position != position {
+                return Err(RepositoryError::damaged(&listed.key, "it belongs to another place"));
+            }
+            forgotten.insert(position);
+        }
+        Ok(forgotten)
+    }
+
+    /// Finds a snapshot by `latest`, by the first digits of its identity, or by its full position.
+    ///
+    /// # Errors
+    /// [`RepositoryError::NoSuchSnapshot`], [`RepositoryError::AmbiguousSnapshot`].
+    pub fn find_snapshot(&self, dataset: Option<&DatasetName>, which: &str) -> Result<Published> {
+        let mut unreadable = Vec::new();
+        let all = self.snapshots(dataset, &mut unreadable)?;
+        let described = dataset.map_or(which.to_owned(), |d| format!("{which} of dataset {d}"));
+        let mut found: Vec<Published> = if which == "latest" {
+            all.into_iter().next_back().into_iter().collect()
+        } else {
+            let digits = which.to_ascii_lowercase();
+            let long_enough = digits.len() >= 4;
+            all.into_iter()
+                .filter(|p| {
+                    (long_enough && p.id.to_string().starts_with(&digits))
+                        || p.snapshot.position.to_string() == which
+                })
+                .collect()
+        };
+        match (found.pop(), found.is_empty(), unreadable.pop()) {
+            (Some(one), true, _) => Ok(one),
+            (Some(_), false, _) => Err(RepositoryError::AmbiguousSnapshot(described)),
+            (None, _, Some(unreadable)) => Err(unreadable.error),
+            (None, _, None) => Err(RepositoryError::NoSuchSnapshot(described)),
+        }
+    }
+
+    /// Forgets a snapshot: its tombstone stays for ever, its space comes back with the next prune.
+    ///
+    /// # Errors
+    /// [`RepositoryError::Held`], [`RepositoryError::NotPermitted`].
+    pub fn forget(&self, signer: &Signer, published: &Published, reason: &str) -> Result<()> {
+        self.trust().permit(&signer.id(), Need::Maintain)?;
+        let position = &published.snapshot.position;
+        if self.holds()?.iter().any(|hold| hold.position == *position) {
+            return Err(RepositoryError::Held(position.clone()));
+        }
+        let body = Tombstone {
+            repository: self.id(),
+            position: position.clone(),
+            snapshot: published.id,
+            at: self.clock().now(),
+            reason: reason.to_owned(),
+        };
+        // Somebody else's tombstone says the same.
+        self.create_signed(ObjectType::Tombstone, &layout::tombstone(position), &body, signer)?;
+        Ok(())
+    }
+
+    /// Holds a snapshot: nothing forgets it until the hold is released.
+    ///
+    /// # Errors
+    /// [`RepositoryError::NoSuchSnapshot`] where it was forgotten meanwhile.
+    pub fn hold(&self, signer: &Signer, published: &Published, reason: &str) -> Result<Hold> {
+        let position = published.snapshot.position.clone();
+        let ticket = TicketId(random::bytes());
+        let hold = Hold {
+            repository: self.id(),
+            ticket,
+            position: position.clone(),
+            at: self.clock().now(),
+            reason: reason.to_owned(),
+        };
+        self.create_signed(ObjectType::Hold, &layout::hold(&ticket), &hold, signer)?;
+        // Forgetting reads the holds first: if it was faster than our hold, its tombstone is there now.
+        if self.forgotten()?.contains(&position) {
+            self.release_hold(signer, &ticket)?;
+            return Err(RepositoryError::NoSuchSnapshot(published.id.short()));
+        }
+        Ok(hold)
+    }
+
+    /// Ends a hold.
+    ///
+    /// # Errors
+    /// [`RepositoryError::Unknown`] where there is no such hold.
+    pub fn release_hold(&self, signer: &Signer, ticket: &TicketId) -> Result<()> {
+        self.trust().permit(&signer.id(), Need::Maintain)?;
+        if !self.holds()?.iter().any(|hold| hold.ticket == *ticket) {
+            return Err(RepositoryError::Unknown(format!("hold {ticket}")));
+        }
+        let body = End { repository: self.id(), ticket: *ticket, at: self.clock().now() };
+        self.create_signed(ObjectType::End, &layout::hold_ended(ticket), &body, signer).map(|_: Claim| ())
+    }
+
+    /// The holds that have not ended.
+    ///
+    /// # Errors
+    /// Where one of them cannot be read: then nobody knows what is held, and nothing may be forgotten.
+    pub fn holds(&self) -> Result<Vec<Hold>> {
+        let held = list_all(&*self.store, layout::HOLDS)?;
+        let ended = self.ended(layout::HOLDS_ENDED)?;
+        let mut holds = BTreeMap::new();
+        for listed in held {
+            let hold = self.read::<Hold>(ObjectType::Hold, &listed.key, Need::Write)?.body;
+            if layout::ticket(&listed.key) != Some(hold.ticket) {
+                return Err(RepositoryError::damaged(&listed.key, "it belongs to another place"));
+            }
+            if !ended.contains(&hold.ticket) {
+                holds.insert((hold.at, hold.ticket), hold);
+            }
+        }
+        Ok(holds.into_values().collect())
+    }
+
+    /// The tickets whose end has been signed.
+    pub(crate) fn ended(&self, prefix: &str) -> Result<BTreeSet<TicketId>> {
+        let need = if prefix == layout::HOLDS_ENDED { Need::Maintain } else { Need::Write };
+        let mut ended = BTreeSet::new();
+        for listed in list_all(&*self.store, prefix)? {
+            let end = self.read::<End>(ObjectType::End, &listed.key, need)?.body;
+            if layout::ticket(&listed.key) == Some(end.ticket) {
+                ended.insert(end.ticket);
+            }
+        }
+        Ok(ended)
+    }
+}
+
+/// Whether an error is about one object, so that others can still be read.
+pub(crate) fn is_about_one_object(error: &RepositoryError) -> bool {
+    matches!(
+        error,
+        RepositoryError::Damaged { .. }
+            | RepositoryError::MissingChunk(_)
+            | RepositoryError::NewerFormat { .. }
+    ) || error.is_not_found()
+}

@@ -1,0 +1,4 @@
+//! What a repository promises, tested from outside. One binary, so that it is linked once.
+
+mod snapshots;
+mod support;
