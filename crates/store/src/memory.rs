@@ -1,11 +1,12 @@
 //! A snapshot's tree in memory, in the place of a repository: for tests of drivers, and of what a hostile
 //! snapshot can do. It holds whatever it is given; nothing is checked.
 
-use crate::tree::{Deliver, Piece, Root, TreeReader, TreeWriter};
+use crate::materialise::MaterialiseError;
+use crate::tree::{TreeReader, TreeWriter};
 use lifeboat_base::clock::Timestamp;
-use lifeboat_repository::RepositoryError;
 use lifeboat_repository::ids::ChunkId;
 use lifeboat_repository::tree::{Content, Entry, EntryKind, Extent, Metadata};
+use lifeboat_repository::{Deliver, Descend, Piece, PieceSource, RepositoryError, Request};
 use std::collections::HashMap;
 use std::io::Read;
 use std::sync::Arc;
@@ -29,11 +30,6 @@ pub struct MemoryTree {
 }
 
 impl MemoryTree {
-    /// The root to restore from.
-    pub fn root(&self) -> Root<'_> {
-        Root { nodes: &self.nodes, metadata: &self.metadata }
-    }
-
     /// Adds a listing and gives back its nodes.
     pub fn add_listing(&mut self, entries: Vec<Entry>) -> Vec<ChunkId> {
         let nodes = entries.chunks(NODE_ENTRIES).map(|entries| {
@@ -74,30 +70,75 @@ fn number(n: usize) -> ChunkId {
     ChunkId(id)
 }
 
-impl TreeReader for MemoryTree {
-    type Source = (Arc<[u8]>, usize, usize);
+impl MemoryTree {
+    fn listing(&self, nodes: &[ChunkId]) -> Result<Vec<Entry>, RepositoryError> {
+        let mut entries = Vec::new();
+        for node in nodes {
+            entries.extend_from_slice(self.listings.get(node).ok_or(RepositoryError::MissingChunk(*node))?);
+        }
+        Ok(entries)
+    }
 
-    fn entries(&self, node: &ChunkId) -> Result<Vec<Entry>, RepositoryError> {
-        self.listings.get(node).cloned().ok_or(RepositoryError::MissingChunk(*node))
+    fn part(&self, request: &Request) -> Result<&[u8], RepositoryError> {
+        let PieceSource::Chunk { id, start } = request.source else { return Err(RepositoryError::Aborted) };
+        let start = start as usize;
+        self.chunk(&id)?.get(start..start + request.length as usize).ok_or(RepositoryError::MissingChunk(id))
+    }
+}
+
+impl TreeReader for MemoryTree {
+    fn root_metadata(&self) -> &Metadata {
+        &self.metadata
+    }
+
+    fn walk(
+        &self,
+        visit: &mut dyn FnMut(&[u8], &Entry) -> Result<Descend, MaterialiseError>,
+    ) -> Result<(), MaterialiseError> {
+        let mut levels = vec![(Vec::new(), self.listing(&self.nodes)?.into_iter())];
+        while let Some((path, entries)) = levels.last_mut() {
+            let Some(entry) = entries.next() else {
+                levels.pop();
+                continue;
+            };
+            if let (Descend::Yes, Content::Listing { nodes }) = (visit(path, &entry)?, &entry.content) {
+                let below = if path.is_empty() { entry.name } else { [&path[..], &entry.name].join(&b'/') };
+                levels.push((below, self.listing(nodes)?.into_iter()));
+            }
+        }
+        Ok(())
+    }
+
+    fn entry(&self, path: &[u8]) -> Result<Option<Entry>, RepositoryError> {
+        let (mut nodes, mut found) = (self.nodes.clone(), None);
+        for name in path.split(|byte| *byte == b'/') {
+            found = self.listing(&nodes)?.into_iter().find(|entry| entry.name == name);
+            nodes = match &found {
+                Some(Entry { content: Content::Listing { nodes }, .. }) => nodes.clone(),
+                _ => Vec::new(),
+            };
+        }
+        Ok(found)
     }
 
     fn pieces(
         &self,
         entry: &Entry,
-        visit: &mut dyn FnMut(Piece<Self::Source>) -> Result<(), RepositoryError>,
-    ) -> Result<(), RepositoryError> {
+        visit: &mut dyn FnMut(Piece) -> Result<(), MaterialiseError>,
+    ) -> Result<(), MaterialiseError> {
         let Content::Chunks { chunks, extents, .. } = &entry.content else { return Ok(()) };
         let whole = [Extent { offset: 0, length: self.stream_length(chunks)? }];
         let mut extents = if extents.is_empty() { &whole[..] } else { extents }.iter().copied();
         let mut extent = extents.next();
         for id in chunks {
-            let bytes = self.chunk(id)?;
-            let mut from = 0;
-            while let Some(at) = extent.as_mut().filter(|_| from < bytes.len()) {
-                let length = at.length.min((bytes.len() - from) as u64);
-                let until = from + usize::try_from(length).unwrap_or(usize::MAX);
-                visit(Piece { file_offset: at.offset, length, source: (Arc::clone(bytes), from, until) })?;
-                (at.offset, at.length, from) = (at.offset + length, at.length - length, until);
+            let chunk_length = self.chunk(id)?.len() as u32;
+            let mut start = 0;
+            while let Some(at) = extent.as_mut().filter(|_| start < chunk_length) {
+                let length = u32::try_from(at.length).unwrap_or(u32::MAX).min(chunk_length - start);
+                visit(Piece { offset: at.offset, length, source: PieceSource::Chunk { id: *id, start } })?;
+                at.offset += u64::from(length);
+                at.length -= u64::from(length);
+                start += length;
                 if at.length == 0 {
                     extent = extents.next();
                 }
@@ -107,19 +148,15 @@ impl TreeReader for MemoryTree {
     }
 
     /// In an order that is not the one asked for, from several threads.
-    fn fetch(&self, requests: Vec<(Self::Source, u64)>, deliver: Deliver<'_>) -> Result<(), RepositoryError> {
-        let requests = &requests;
+    fn fetch(&self, requests: Vec<Request>, deliver: &Deliver<'_>) -> Result<(), RepositoryError> {
+        let deliver_one = |request: &Request| {
+            deliver(request.token, self.part(request)?).map_err(RepositoryError::Delivery)
+        };
+        let deliver_share =
+            |thread| requests.iter().rev().skip(thread).step_by(THREADS).try_for_each(deliver_one);
         std::thread::scope(|scope| {
-            let threads: Vec<_> = (0..THREADS)
-                .map(|thread| {
-                    scope.spawn(move || {
-                        let mine = requests.iter().rev().skip(thread).step_by(THREADS);
-                        mine.into_iter().try_for_each(|((bytes, from, until), token)| {
-                            deliver(*token, &bytes[*from..*until])
-                        })
-                    })
-                })
-                .collect();
+            let threads: Vec<_> =
+                (0..THREADS).map(|thread| scope.spawn(move || deliver_share(thread))).collect();
             threads.into_iter().try_for_each(|thread| thread.join().unwrap_or(Err(RepositoryError::Aborted)))
         })
     }
@@ -168,7 +205,7 @@ impl MemoryWriter {
 
     fn base_listing(&self, nodes: &[ChunkId]) -> Vec<Entry> {
         let Some((base, _)) = &self.base else { return Vec::new() };
-        nodes.iter().flat_map(|node| base.entries(node).unwrap_or_default()).collect()
+        base.listing(nodes).unwrap_or_default()
     }
 }
 
@@ -191,7 +228,7 @@ impl TreeWriter for MemoryWriter {
         Ok(held.then(|| base.content.clone()))
     }
 
-    fn keep(&mut self, stream: &mut dyn Read) -> Result<Content, RepositoryError> {
+    fn keep(&mut self, _: &[u8], stream: &mut dyn Read) -> Result<Content, RepositoryError> {
         let mut bytes = Vec::new();
         stream.read_to_end(&mut bytes).map_err(RepositoryError::Source)?;
         self.streams += 1;

@@ -3,10 +3,10 @@
 //! The repository implements it; so does a tree in memory, in tests. Drivers see nothing else of what a
 //! repository is.
 
+use crate::materialise::MaterialiseError;
 use lifeboat_base::clock::Timestamp;
-use lifeboat_repository::RepositoryError;
-use lifeboat_repository::ids::ChunkId;
 use lifeboat_repository::tree::{Content, Entry, Metadata};
+use lifeboat_repository::{Deliver, Descend, Piece, Reader, RepositoryError, Request, Snapshot};
 use std::io::Read;
 
 /// A snapshot's tree that is being written: depth first, in each directory in byte order of the names.
@@ -26,12 +26,13 @@ pub trait TreeWriter {
     /// Where the repository cannot be asked.
     fn reuse(&mut self, base: &Entry) -> Result<Option<Content>, RepositoryError>;
 
-    /// Keeps a stream. The content is recorded with the entry that [`TreeWriter::add`] gets next, or with none.
+    /// Keeps the content of a file of this name. It is recorded with an entry that [`TreeWriter::add`] gets
+    /// later, or with none.
     ///
     /// # Errors
     /// [`RepositoryError::Source`] where the stream fails: the writer goes on as if nothing had been kept.
     /// Otherwise where the repository fails.
-    fn keep(&mut self, stream: &mut dyn Read) -> Result<Content, RepositoryError>;
+    fn keep(&mut self, name: &[u8], stream: &mut dyn Read) -> Result<Content, RepositoryError>;
 
     /// Records an entry that is no directory.
     ///
@@ -52,54 +53,80 @@ pub trait TreeWriter {
     fn leave(&mut self, directory: Entry) -> Result<(), RepositoryError>;
 }
 
-/// A run of bytes of a file, and where to fetch it.
-#[derive(Clone, Copy, Debug)]
-pub struct Piece<S> {
-    /// Where it lies in the file, in bytes.
-    pub file_offset: u64,
-    /// How long it is, in bytes.
-    pub length: u64,
-    /// Where its bytes are.
-    pub source: S,
-}
-
-/// Takes bytes that were fetched: the number that the request carried, and all bytes of its piece. Called
-/// from several threads at once.
-pub type Deliver<'a> = &'a (dyn Fn(u64, &[u8]) -> Result<(), RepositoryError> + Sync);
-
-/// A snapshot's tree.
+/// A snapshot's tree to read.
 pub trait TreeReader: Sync {
-    /// Where the bytes of a piece are.
-    type Source: Send + Sync;
+    /// What the file system said of the root.
+    fn root_metadata(&self) -> &Metadata;
 
-    /// The entries of one node of a listing, in ascending order of their names.
+    /// Visits each entry with the path of its directory (no slash at either end): a directory before what
+    /// lies in it, names ascending. A directory is entered where `visit` says so.
     ///
     /// # Errors
-    /// Where the node is missing or damaged.
-    fn entries(&self, node: &ChunkId) -> Result<Vec<Entry>, RepositoryError>;
+    /// Of `visit`, or where a listing is missing or damaged.
+    fn walk(
+        &self,
+        visit: &mut dyn FnMut(&[u8], &Entry) -> Result<Descend, MaterialiseError>,
+    ) -> Result<(), MaterialiseError>;
 
-    /// The pieces of a file that hold data, in any order and apart. What none of them covers reads as zeros.
+    /// The entry at a path, or `None`.
     ///
     /// # Errors
-    /// Where the file's own listing is missing or damaged, or `visit` fails.
+    /// Where a listing on the way is missing or damaged.
+    fn entry(&self, path: &[u8]) -> Result<Option<Entry>, RepositoryError>;
+
+    /// Visits the pieces of a file that hold data. What none of them covers reads as zeros.
+    ///
+    /// # Errors
+    /// Of `visit`, or where what lists the pieces is missing or damaged.
     fn pieces(
         &self,
         entry: &Entry,
-        visit: &mut dyn FnMut(Piece<Self::Source>) -> Result<(), RepositoryError>,
-    ) -> Result<(), RepositoryError>;
+        visit: &mut dyn FnMut(Piece) -> Result<(), MaterialiseError>,
+    ) -> Result<(), MaterialiseError>;
 
-    /// Fetches pieces, each compressed block once, and delivers them in any order.
+    /// Fetches pieces, each compressed block once, and delivers them in any order, from several threads.
     ///
     /// # Errors
     /// Where a piece is missing or damaged, or `deliver` fails.
-    fn fetch(&self, requests: Vec<(Self::Source, u64)>, deliver: Deliver<'_>) -> Result<(), RepositoryError>;
+    fn fetch(&self, requests: Vec<Request>, deliver: &Deliver<'_>) -> Result<(), RepositoryError>;
 }
 
-/// The root of a snapshot's tree, which has no name and so no entry.
+/// The tree of a snapshot in a repository.
 #[derive(Clone, Copy, Debug)]
-pub struct Root<'a> {
-    /// The nodes of its listing.
-    pub nodes: &'a [ChunkId],
-    /// What the file system said of it.
-    pub metadata: &'a Metadata,
+pub struct SnapshotTree<'a> {
+    /// What reads the repository.
+    pub reader: &'a Reader,
+    /// The snapshot.
+    pub snapshot: &'a Snapshot,
+    /// How many threads fetch content.
+    pub threads: usize,
+}
+
+impl TreeReader for SnapshotTree<'_> {
+    fn root_metadata(&self) -> &Metadata {
+        &self.snapshot.root_metadata
+    }
+
+    fn walk(
+        &self,
+        visit: &mut dyn FnMut(&[u8], &Entry) -> Result<Descend, MaterialiseError>,
+    ) -> Result<(), MaterialiseError> {
+        self.reader.walk(self.snapshot, visit)
+    }
+
+    fn entry(&self, path: &[u8]) -> Result<Option<Entry>, RepositoryError> {
+        self.reader.entry(self.snapshot, path)
+    }
+
+    fn pieces(
+        &self,
+        entry: &Entry,
+        visit: &mut dyn FnMut(Piece) -> Result<(), MaterialiseError>,
+    ) -> Result<(), MaterialiseError> {
+        self.reader.pieces(entry, visit)
+    }
+
+    fn fetch(&self, requests: Vec<Request>, deliver: &Deliver<'_>) -> Result<(), RepositoryError> {
+        self.reader.fetch(requests, self.threads, deliver)
+    }
 }

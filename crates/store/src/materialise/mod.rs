@@ -25,11 +25,10 @@ use crate::attributes::{self, Creator};
 use crate::directory::{Directory, Name, UnsafeName};
 use crate::error::{PathError, display_path};
 use crate::exclude::Include;
-use crate::tree::{Root, TreeReader};
+use crate::tree::TreeReader;
 use lifeboat_base::{Hint, failpoint};
-use lifeboat_repository::RepositoryError;
-use lifeboat_repository::ids::ChunkId;
 use lifeboat_repository::tree::{Content, Entry, EntryKind, Metadata};
+use lifeboat_repository::{Descend, RepositoryError, Request};
 use outcome::Outcome;
 use place::{Place, Pool};
 use plan::{Link, Plan, Writer};
@@ -102,19 +101,13 @@ type Result<T> = std::result::Result<T, MaterialiseError>;
 /// # Errors
 /// Where the snapshot is damaged, hostile or not readable, and where the target can take nothing more. What
 /// concerns single entries is in the report instead.
-pub fn materialise<R: TreeReader>(
-    reader: &R,
-    root: Root<'_>,
-    target: Directory,
-    options: Options<'_>,
-) -> Result<Report> {
+pub fn materialise<R: TreeReader>(reader: &R, target: Directory, options: Options<'_>) -> Result<Report> {
     let at_root = |operation: &'static str| move |error: io::Error| PathError::new(operation, *b"", error);
     attributes::stop_handing_down(&target).map_err(at_root("remove the default ACL of"))?;
     let creator = Creator::below(&target).map_err(at_root("question"))?;
     let mut restore = Restore {
         reader,
         options,
-        root,
         pool: Pool::new(target),
         creator,
         outcome: Outcome::default(),
@@ -144,19 +137,17 @@ struct Level {
     metadata: Metadata,
     creation: Creation,
     selected: bool,
-    nodes: std::vec::IntoIter<ChunkId>,
-    entries: std::vec::IntoIter<Entry>,
+    path_length: usize,
     last_name: Vec<u8>,
 }
 
 struct Restore<'a, R: TreeReader> {
     reader: &'a R,
     options: Options<'a>,
-    root: Root<'a>,
     pool: Pool,
     creator: Creator,
     outcome: Outcome,
-    plan: Plan<R::Source>,
+    plan: Plan,
     levels: Vec<Level>,
     /// Where content is that the first name of a file would have carried, had it been selected.
     carriers: HashMap<Vec<u8>, Vec<u8>>,
@@ -167,84 +158,76 @@ impl<R: TreeReader> Restore<'_, R> {
     fn run(&mut self) -> Result<()> {
         self.levels.push(Level {
             place: Arc::clone(self.pool.root_place()),
-            metadata: self.root.metadata.clone(),
+            metadata: self.reader.root_metadata().clone(),
             creation: Creation::Done,
             selected: self.options.include.selects_root(),
-            nodes: self.root.nodes.to_vec().into_iter(),
-            entries: Vec::new().into_iter(),
+            path_length: 0,
             last_name: Vec::new(),
         });
+        let reader = self.reader;
+        reader.walk(&mut |directory, entry| self.visit(directory, entry))?;
         while !self.levels.is_empty() {
-            match self.next_entry()? {
-                Some(entry) => self.visit(entry)?,
-                None => self.leave(),
-            }
-            if self.plan.cost() >= self.options.window_bytes {
-                self.flush(false)?;
-            }
+            self.leave();
         }
         self.flush(false)
     }
 
-    /// The next entry of the deepest level; `None` at its end.
-    fn next_entry(&mut self) -> Result<Option<Entry>> {
-        let Some(level) = self.levels.last_mut() else { return Ok(None) };
-        loop {
-            if let Some(entry) = level.entries.next() {
-                return Ok(Some(entry));
-            }
-            match level.nodes.next() {
-                Some(node) => level.entries = self.reader.entries(&node)?.into_iter(),
-                None => return Ok(None),
-            }
+    fn visit(&mut self, directory: &[u8], entry: &Entry) -> Result<Descend> {
+        while self.levels.last().is_some_and(|level| level.path_length > directory.len()) {
+            self.leave();
         }
-    }
-
-    fn visit(&mut self, entry: Entry) -> Result<()> {
-        let Some(level) = self.levels.last_mut() else { return Ok(()) };
-        if let Err(source) = Name::new(&entry.name) {
-            return Err(MaterialiseError::Unsafe { directory: level.place.path(), source });
+        if self.plan.cost() >= self.options.window_bytes {
+            self.flush(false)?;
         }
-        let path = level.place.path_of(&entry.name);
-        if entry.name <= level.last_name {
-            return Err(MaterialiseError::Impossible { path, what: "it comes twice or out of order" });
-        }
-        level.last_name.clone_from(&entry.name);
+        let path = self.checked_path(directory, entry)?;
         let is_directory = entry.kind == EntryKind::Directory;
-        let selected = self.options.include.selects(&path, is_directory, level.selected);
+        let above = self.levels.last().is_some_and(|level| level.selected);
+        let selected = self.options.include.selects(&path, is_directory, above);
         if is_directory {
-            self.enter(entry, &path, selected)
-        } else if selected && let Some(place) = self.ready()? {
-            self.restore(&place, entry, path)
-        } else {
-            Ok(())
+            return self.enter(entry, &path, selected);
         }
+        if selected && let Some(place) = self.ready()? {
+            self.restore(&place, entry, path)?;
+        }
+        Ok(Descend::No)
     }
 
-    fn enter(&mut self, entry: Entry, path: &[u8], selected: bool) -> Result<()> {
-        let nodes = match entry.content {
-            Content::Listing { nodes } => nodes,
-            Content::Nothing => Vec::new(),
-            _ => return Err(impossible(path, "it is a directory with the content of something else")),
-        };
-        let Some(above) = self.levels.last() else { return Ok(()) };
+    /// The path of an entry, whose name stays in its directory and sorts after the one before.
+    fn checked_path(&mut self, directory: &[u8], entry: &Entry) -> Result<Vec<u8>> {
+        if let Err(source) = Name::new(&entry.name) {
+            return Err(MaterialiseError::Unsafe { directory: directory.to_vec(), source });
+        }
+        let separator: &[u8] = if directory.is_empty() { b"" } else { b"/" };
+        let path = [directory, separator, &entry.name].concat();
+        match self.levels.last_mut() {
+            Some(level) if level.last_name < entry.name => level.last_name.clone_from(&entry.name),
+            _ => return Err(impossible(&path, "it comes twice or out of order")),
+        }
+        Ok(path)
+    }
+
+    fn enter(&mut self, entry: &Entry, path: &[u8], selected: bool) -> Result<Descend> {
+        if !matches!(entry.content, Content::Listing { .. } | Content::Nothing) {
+            return Err(impossible(path, "it is a directory with the content of something else"));
+        }
+        let Some(above) = self.levels.last() else { return Ok(Descend::No) };
         if !selected && !self.options.include.may_select_below(path) {
-            return Ok(());
+            return Ok(Descend::No);
         }
         self.levels.push(Level {
             place: self.pool.below(&above.place, &entry.name),
-            metadata: entry.metadata,
+            metadata: entry.metadata.clone(),
             creation: if above.creation == Creation::Failed { Creation::Failed } else { Creation::Due },
             selected,
-            nodes: nodes.into_iter(),
-            entries: Vec::new().into_iter(),
+            path_length: path.len(),
             last_name: Vec::new(),
         });
         if selected && self.ready()?.is_none() {
             // Nothing can be restored below: it is not even walked.
             self.levels.pop();
+            return Ok(Descend::No);
         }
-        Ok(())
+        Ok(Descend::Yes)
     }
 
     fn leave(&mut self) {
@@ -284,12 +267,9 @@ impl<R: TreeReader> Restore<'_, R> {
         }
     }
 
-    fn restore(&mut self, place: &Arc<Place>, entry: Entry, path: Vec<u8>) -> Result<()> {
+    fn restore(&mut self, place: &Arc<Place>, entry: &Entry, path: Vec<u8>) -> Result<()> {
         match (&entry.content, entry.kind) {
-            (Content::HardLink { path: target }, _) => {
-                let target = target.clone();
-                self.restore_link(place, entry, path, target)
-            }
+            (Content::HardLink { path: target }, _) => self.restore_link(place, entry, path, target),
             (Content::Chunks { .. } | Content::Pages { .. } | Content::Nothing, EntryKind::File) => {
                 self.plan_file(place, entry)
             }
@@ -297,41 +277,25 @@ impl<R: TreeReader> Restore<'_, R> {
             | (
                 Content::Nothing,
                 EntryKind::Fifo | EntryKind::Socket | EntryKind::CharDevice | EntryKind::BlockDevice,
-            ) => self.create_unopened(place, &entry, path),
+            ) => self.create_unopened(place, entry, path),
             _ => Err(impossible(&path, "it is of one kind and has the content of another")),
         }
     }
 
-    fn plan_file(&mut self, place: &Arc<Place>, entry: Entry) -> Result<()> {
-        let planned = entry.clone();
-        self.plan.begin_file(place, planned);
+    fn plan_file(&mut self, place: &Arc<Place>, entry: &Entry) -> Result<()> {
+        self.plan.begin_file(place, entry);
         if entry.content != Content::Nothing {
-            self.plan_pieces(&entry)?;
+            let reader = self.reader;
+            reader.pieces(entry, &mut |piece| {
+                self.plan.add_piece(piece);
+                // A file may have more pieces than a window takes.
+                if self.plan.cost() >= self.options.window_bytes { self.flush(true) } else { Ok(()) }
+            })?;
         }
         if self.plan.end_file() {
             self.writer().finish_last(&self.plan)?;
         }
         Ok(())
-    }
-
-    /// A file may have more pieces than a window takes.
-    fn plan_pieces(&mut self, entry: &Entry) -> Result<()> {
-        let mut failure = None;
-        let reader = self.reader;
-        let planned = reader.pieces(entry, &mut |piece| {
-            self.plan.add_piece(piece.file_offset, piece.length, piece.source);
-            if self.plan.cost() < self.options.window_bytes {
-                return Ok(());
-            }
-            self.flush(true).map_err(|error| {
-                failure = Some(error);
-                RepositoryError::Aborted
-            })
-        });
-        match failure {
-            Some(failure) => Err(failure),
-            None => Ok(planned?),
-        }
     }
 
     fn create_unopened(&self, place: &Arc<Place>, entry: &Entry, path: Vec<u8>) -> Result<()> {
@@ -357,26 +321,35 @@ impl<R: TreeReader> Restore<'_, R> {
     fn restore_link(
         &mut self,
         place: &Arc<Place>,
-        entry: Entry,
+        entry: &Entry,
         path: Vec<u8>,
-        target: Vec<u8>,
+        target: &[u8],
     ) -> Result<()> {
-        let target = if self.selects(&target) {
-            target
-        } else if let Some(carrier) = self.carriers.get(&target) {
+        let target = if self.selects(target) {
+            target.to_vec()
+        } else if let Some(carrier) = self.carriers.get(target) {
             carrier.clone()
         } else {
-            let Some(found) = self.find(&target)? else {
-                return Err(impossible(&path, "it is another name of a file that is not there"));
-            };
-            if matches!(found.content, Content::HardLink { .. }) || found.kind == EntryKind::Directory {
-                return Err(impossible(&path, "it is another name of what is no file"));
-            }
-            self.carriers.insert(target, path.clone());
-            return self.restore(place, Entry { name: entry.name, ..found }, path);
+            let found = self.carried_content(&path, target)?;
+            self.carriers.insert(target.to_vec(), path.clone());
+            return self.restore(place, &Entry { name: entry.name.clone(), ..found }, path);
         };
-        self.plan.add_link(Link { place: Arc::clone(place), name: entry.name.into(), target });
+        self.plan.add_link(Link { place: Arc::clone(place), name: entry.name.as_slice().into(), target });
         Ok(())
+    }
+
+    /// The entry that carries the content of the name at `path`.
+    fn carried_content(&self, path: &[u8], target: &[u8]) -> Result<Entry> {
+        match self.reader.entry(target)? {
+            None => Err(impossible(path, "it is another name of a file that is not there")),
+            Some(found)
+                if found.kind == EntryKind::Directory
+                    || matches!(found.content, Content::HardLink { .. }) =>
+            {
+                Err(impossible(path, "it is another name of what is no file"))
+            }
+            Some(found) => Ok(found),
+        }
     }
 
     /// Whether a path that is no directory is selected, asked from the root down.
@@ -386,28 +359,6 @@ impl<R: TreeReader> Restore<'_, R> {
         let above =
             ends.fold(include.selects_root(), |above, end| include.selects(&path[..end], true, above));
         include.selects(path, false, above)
-    }
-
-    /// The entry at a path of the snapshot.
-    fn find(&self, path: &[u8]) -> Result<Option<Entry>> {
-        let mut nodes = self.root.nodes.to_vec();
-        let mut found = None;
-        for name in path.split(|byte| *byte == b'/') {
-            found = None;
-            for node in std::mem::take(&mut nodes) {
-                if let Some(entry) = self.reader.entries(&node)?.into_iter().find(|entry| entry.name == name)
-                {
-                    found = Some(entry);
-                    break;
-                }
-            }
-            match &found {
-                Some(Entry { content: Content::Listing { nodes: below }, .. }) => nodes.clone_from(below),
-                Some(_) => {}
-                None => return Ok(None),
-            }
-        }
-        Ok(found)
     }
 
     fn writer(&self) -> Writer<'_> {
@@ -423,12 +374,7 @@ impl<R: TreeReader> Restore<'_, R> {
     fn flush(&mut self, planning: bool) -> Result<()> {
         let requests = std::mem::take(&mut self.plan.requests);
         if !requests.is_empty() {
-            let (writer, plan) = (self.writer(), &self.plan);
-            let fetched = self.reader.fetch(requests, &|token, bytes| writer.deliver(plan, token, bytes));
-            if let Some(fatal) = self.outcome.take_fatal() {
-                return Err(fatal.into());
-            }
-            fetched?;
+            self.fetch(requests)?;
         }
         if let Some(path) = self.plan.unfinished(planning) {
             return Err(impossible(&path, "it has content that the repository did not deliver"));
@@ -439,6 +385,19 @@ impl<R: TreeReader> Restore<'_, R> {
         self.plan.complete.iter().try_for_each(|(place, metadata)| self.seal(place, metadata))?;
         self.plan = std::mem::take(&mut self.plan).next();
         Ok(())
+    }
+
+    fn fetch(&self, requests: Vec<Request>) -> Result<()> {
+        let (writer, plan) = (self.writer(), &self.plan);
+        let fetched = self.reader.fetch(requests, &|token, bytes| Ok(writer.deliver(plan, token, bytes)?));
+        // What the target said is the target's error, not the repository's.
+        fetched.map_err(|error| match error {
+            RepositoryError::Delivery(cause) => match cause.downcast::<PathError>() {
+                Ok(target) => MaterialiseError::Target(*target),
+                Err(cause) => RepositoryError::Delivery(cause).into(),
+            },
+            error => error.into(),
+        })
     }
 
     fn make_link(&mut self, link: &Link) -> Result<()> {

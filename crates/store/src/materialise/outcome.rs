@@ -40,8 +40,6 @@ pub struct Progress {
 #[derive(Debug, Default)]
 pub(super) struct Outcome {
     report: Mutex<Report>,
-    /// What ends the restore, seen in a thread that cannot say it itself.
-    fatal: Mutex<Option<PathError>>,
 }
 
 impl Outcome {
@@ -68,14 +66,6 @@ impl Outcome {
         }
         self.change(|report| report.left_out.add(problem));
         Ok(())
-    }
-
-    pub(super) fn keep_fatal(&self, error: PathError) {
-        self.fatal.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
-    }
-
-    pub(super) fn take_fatal(&self) -> Option<PathError> {
-        self.fatal.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     pub(super) fn into_report(self) -> Report {

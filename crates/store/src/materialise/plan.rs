@@ -9,8 +9,8 @@ use crate::attributes::{self, Creator};
 use crate::directory::{Directory, Name};
 use crate::error::PathError;
 use lifeboat_base::failpoint;
-use lifeboat_repository::RepositoryError;
 use lifeboat_repository::tree::{Entry, Metadata};
+use lifeboat_repository::{Piece, Request};
 use rustix::fs::Mode;
 use std::collections::VecDeque;
 use std::io;
@@ -22,6 +22,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 const OPEN_FILES_MAX: usize = 128;
 /// What is counted for one file besides its name and attributes, in bytes: the slot and its allocations.
 const FILE_COST: usize = size_of::<FileSlot>() + 64;
+/// What is counted for a piece, in bytes: while it is fetched, the repository holds each request twice more,
+/// with where it was found.
+const PIECE_COST: usize = 3 * size_of::<Request>() + 32 + size_of::<Destination>();
 /// What is counted for a directory or link besides its path, in bytes.
 const ITEM_COST: usize = 256;
 
@@ -67,9 +70,9 @@ pub(super) struct Link {
 }
 
 /// One window.
-#[derive(Debug)]
-pub(super) struct Plan<S> {
-    pub(super) requests: Vec<(S, u64)>,
+#[derive(Debug, Default)]
+pub(super) struct Plan {
+    pub(super) requests: Vec<Request>,
     destinations: Vec<Destination>,
     files: Vec<FileSlot>,
     pub(super) links: Vec<Link>,
@@ -79,21 +82,7 @@ pub(super) struct Plan<S> {
     cost: usize,
 }
 
-impl<S> Default for Plan<S> {
-    fn default() -> Self {
-        Self {
-            requests: Vec::new(),
-            destinations: Vec::new(),
-            files: Vec::new(),
-            links: Vec::new(),
-            complete: Vec::new(),
-            open: Mutex::default(),
-            cost: 0,
-        }
-    }
-}
-
-impl<S> Plan<S> {
+impl Plan {
     /// About how many bytes of memory the window takes.
     pub(super) fn cost(&self) -> usize {
         self.cost
@@ -110,27 +99,28 @@ impl<S> Plan<S> {
     }
 
     /// Begins a file: pieces may follow, then [`Plan::end_file`].
-    pub(super) fn begin_file(&mut self, place: &Arc<Place>, entry: Entry) {
+    pub(super) fn begin_file(&mut self, place: &Arc<Place>, entry: &Entry) {
         self.cost += FILE_COST + entry.name.len() + metadata_cost(&entry.metadata);
         self.files.push(FileSlot {
             place: Arc::clone(place),
-            name: entry.name.into(),
+            name: entry.name.as_slice().into(),
             size: entry.size,
-            metadata: entry.metadata,
+            metadata: entry.metadata.clone(),
             state: Mutex::new(FileState { left: 1, ..FileState::default() }),
         });
     }
 
     /// Plans a piece of the file begun last.
-    pub(super) fn add_piece(&mut self, offset: u64, length: u64, source: S) {
+    pub(super) fn add_piece(&mut self, piece: Piece) {
         let Some(file) = self.files.last_mut() else { return };
         let state = file.state.get_mut().unwrap_or_else(PoisonError::into_inner);
         state.left += 1;
-        state.end = state.end.max(offset.saturating_add(length));
+        state.end = state.end.max(piece.offset.saturating_add(u64::from(piece.length)));
         let file = u32::try_from(self.files.len() - 1).unwrap_or(u32::MAX);
-        self.requests.push((source, self.destinations.len() as u64));
-        self.destinations.push(Destination { file, offset });
-        self.cost += size_of::<(S, u64)>() + size_of::<Destination>();
+        let token = self.destinations.len() as u64;
+        self.requests.push(Request { source: piece.source, length: piece.length, token });
+        self.destinations.push(Destination { file, offset: piece.offset });
+        self.cost += PIECE_COST;
     }
 
     /// No piece of the file begun last follows. Gives back whether all of them are written already, so that
@@ -186,9 +176,9 @@ pub(super) struct Writer<'a> {
 
 impl Writer<'_> {
     /// Writes the bytes of one request.
-    pub(super) fn deliver<S>(self, plan: &Plan<S>, token: u64, bytes: &[u8]) -> Result<(), RepositoryError> {
+    pub(super) fn deliver(self, plan: &Plan, token: u64, bytes: &[u8]) -> Result<(), PathError> {
         let destination = usize::try_from(token).ok().and_then(|token| plan.destinations.get(token));
-        let Some(destination) = destination else { return Err(RepositoryError::Aborted) };
+        let Some(destination) = destination else { return Ok(()) };
         let slot = &plan.files[destination.file as usize];
         let mut state = lock(slot);
         state.left = state.left.saturating_sub(1);
@@ -200,19 +190,19 @@ impl Writer<'_> {
     }
 
     /// Completes the file begun last, of which nothing is left to write.
-    pub(super) fn finish_last<S>(self, plan: &Plan<S>) -> Result<(), PathError> {
+    pub(super) fn finish_last(self, plan: &Plan) -> Result<(), PathError> {
         let Some(slot) = plan.files.last() else { return Ok(()) };
         let mut state = lock(slot);
         if state.failed {
             return Ok(());
         }
         let finished = self.handle(slot, &mut state).and_then(|handle| self.finish(slot, &state, handle));
-        finished.or_else(|error| self.note(slot, &mut state, error))
+        finished.or_else(|error| self.give_up(slot, &mut state, error))
     }
 
-    fn write_piece<S>(
+    fn write_piece(
         self,
-        plan: &Plan<S>,
+        plan: &Plan,
         destination: Destination,
         slot: &FileSlot,
         state: &mut FileState,
@@ -265,20 +255,8 @@ impl Writer<'_> {
         Ok(())
     }
 
-    fn give_up(
-        self,
-        slot: &FileSlot,
-        state: &mut FileState,
-        error: io::Error,
-    ) -> Result<(), RepositoryError> {
-        self.note(slot, state, error).map_err(|fatal| {
-            self.outcome.keep_fatal(fatal);
-            RepositoryError::Aborted
-        })
-    }
-
     /// Notes that a file is not restored, and takes away what there is of it: half a file looks whole.
-    fn note(self, slot: &FileSlot, state: &mut FileState, error: io::Error) -> Result<(), PathError> {
+    fn give_up(self, slot: &FileSlot, state: &mut FileState, error: io::Error) -> Result<(), PathError> {
         state.failed = true;
         state.handle = None;
         if state.created {
@@ -292,7 +270,7 @@ impl Writer<'_> {
 }
 
 /// A file opened a while ago is closed when there are too many.
-fn limit_open_files<S>(plan: &Plan<S>, newest: u32) {
+fn limit_open_files(plan: &Plan, newest: u32) {
     let mut open = plan.open.lock().unwrap_or_else(PoisonError::into_inner);
     open.push_back(newest);
     if open.len() <= OPEN_FILES_MAX {

@@ -52,7 +52,7 @@ fn tree_of(build: impl FnOnce(&mut MemoryTree) -> Vec<Entry>) -> MemoryTree {
 fn restore(tree: &MemoryTree, into: &Path, patterns: &[&str], window_bytes: usize) -> Result<Report> {
     let include = Include::new(Patterns::parse(patterns).unwrap());
     let options = Options { include: &include, window_bytes, progress: &Progress::default() };
-    materialise(tree, tree.root(), Directory::open_root(into).unwrap(), options)
+    materialise(tree, Directory::open_root(into).unwrap(), options)
 }
 
 /// A target with a neighbour that nothing may reach.
