@@ -118,6 +118,13 @@ pub fn opening_words(text: &str) -> String {
     words.collect::<Vec<_>>().join(" ")
 }
 
+/// Whether these words say, in one sentence, what their crate deliberately does not know (or knows not of).
+pub fn says_what_it_does_not_know(words: &str) -> bool {
+    words
+        .split(". ")
+        .any(|sentence| sentence.split_once("deliberately").is_some_and(|(_, rest)| rest.contains("know")))
+}
+
 fn at(path: &Path, error: io::Error) -> io::Error {
     io::Error::new(error.kind(), format!("{}: {error}", path.display()))
 }
@@ -156,5 +163,19 @@ mod tests {
         let text = "//! It deliberately\n//! knows  nothing.\n\nuse x;\n//! later\n";
         assert_eq!(opening_words(text), "It deliberately knows nothing.");
         assert_eq!(opening_words("use x;\n//! late"), "");
+    }
+
+    #[test]
+    fn what_a_crate_does_not_know_is_said_in_one_sentence() {
+        for good in [
+            "It deliberately knows no x.",
+            "It deliberately does not know x.",
+            "It deliberately opens no file, knows no x.",
+        ] {
+            assert!(says_what_it_does_not_know(good), "{good}");
+        }
+        for bad in ["It knows x.", "It is deliberately small. It knows x.", "It knows x, deliberately."] {
+            assert!(!says_what_it_does_not_know(bad), "{bad}");
+        }
     }
 }
