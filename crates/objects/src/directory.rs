@@ -78,7 +78,7 @@ impl DirectoryStore {
                 match entry {
                     Entry::Directory(name) => pending.push(format!("{directory}{name}")),
                     Entry::Temporary(name) => {
-                        removed += u64::from(self.sweep_one(&directory, &name, before)?)
+                        removed += u64::from(self.sweep_one(&directory, &name, before)?);
                     }
                     Entry::File(_) => {}
                 }
@@ -288,9 +288,9 @@ impl Walk<'_> {
     /// Whether neither `full` nor, where it is a directory, anything in it is asked for.
     fn passes_over(&self, full: &str) -> bool {
         let is_directory = full.ends_with('/');
-        let outside = !full.starts_with(self.prefix) && !(is_directory && self.prefix.starts_with(full));
+        let inside = full.starts_with(self.prefix) || (is_directory && self.prefix.starts_with(full));
         let before = full <= self.after && !(is_directory && self.after.starts_with(full));
-        outside || before
+        !inside || before
     }
 }
 

@@ -55,7 +55,7 @@ impl Retrying {
             failed += 1;
             match self.backoff.wait_after(failed) {
                 Some(wait) if started.elapsed().saturating_add(wait) < self.give_up_after => {
-                    thread::sleep(wait)
+                    thread::sleep(wait);
                 }
                 _ => return Err(error),
             }
@@ -97,7 +97,8 @@ impl ObjectStore for Retrying {
         self.repeat(|_| self.inner.head(key))
     }
 
-    /// Goes on after the last object that was visited: none is visited twice.
+    /// Goes on after the last object that was visited: none is visited twice, and none once the visitor has
+    /// had enough.
     fn list(
         &self,
         prefix: &str,
@@ -105,12 +106,16 @@ impl ObjectStore for Retrying {
         visit: &mut dyn FnMut(Listed) -> ControlFlow<()>,
     ) -> Result<(), ObjectError> {
         let mut seen = after.cloned();
+        let mut enough = false;
         self.repeat(|_| {
             let resume = seen.clone();
-            self.inner.list(prefix, resume.as_ref(), &mut |listed| {
+            let listed = self.inner.list(prefix, resume.as_ref(), &mut |listed| {
                 seen = Some(listed.key.clone());
-                visit(listed)
-            })
+                let flow = visit(listed);
+                enough = flow.is_break();
+                flow
+            });
+            if enough { Ok(()) } else { listed }
         })
     }
 
@@ -205,6 +210,20 @@ mod tests {
             list_all(&store, "a/").unwrap().into_iter().map(|listed| listed.key.to_string()).collect();
         assert_eq!(names, ["a/1", "a/2", "a/3"]);
         assert_eq!(store.retries(), 2);
+    }
+
+    #[test]
+    fn a_visitor_that_had_enough_is_not_called_again() {
+        let (memory, store) = failing(Operation::List, Fault::ErrorAfter(ObjectErrorKind::Transient), 1);
+        memory.create(&key("a"), b"").unwrap();
+        memory.create(&key("b"), b"").unwrap();
+        let mut seen = 0;
+        let listed = store.list("", None, &mut |_| {
+            seen += 1;
+            ControlFlow::Break(())
+        });
+        assert!(listed.is_ok());
+        assert_eq!((seen, store.retries()), (1, 0));
     }
 
     #[test]

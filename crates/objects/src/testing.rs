@@ -227,6 +227,8 @@ impl SeaweedFs {
             "-master.electionTimeout=1s",
             "-master.volumeSizeLimitMB=256",
             "-volume.max=20",
+            "-s3.port.iceberg=0",
+            "-s3.port.lance=0",
         ]
         .map(str::to_owned)
         .to_vec();
@@ -244,6 +246,9 @@ impl SeaweedFs {
 impl Drop for SeaweedFs {
     fn drop(&mut self) {
         self.kill();
+        for socket in self.ports.sockets() {
+            let _ = fs::remove_file(socket);
+        }
     }
 }
 
@@ -275,6 +280,14 @@ impl Ports {
             held.iter().map(|held| held.local_addr().map(|a| a.port())).collect::<io::Result<Vec<_>>>()?;
         let pair = |at: usize| [ports[at], ports[at + 1]];
         Ok(Self { master: pair(0), volume: pair(2), filer: pair(4), s3: pair(6) })
+    }
+
+    /// The sockets that the server leaves in `/tmp`, wherever else it is told to work.
+    fn sockets(&self) -> Vec<String> {
+        let parts =
+            [("master", self.master), ("volume", self.volume), ("filer", self.filer), ("s3", self.s3)];
+        let grpc = parts.map(|(name, [_, port])| format!("/tmp/seaweedfs-{name}-grpc-{port}.sock"));
+        grpc.into_iter().chain([format!("/tmp/seaweedfs-s3-{}.sock", self.s3[0])]).collect()
     }
 }
 

@@ -47,9 +47,11 @@ fn retrying() {
 
 /// The suite holds over a store that often fails before or after the effect, since all of it is retried.
 #[test]
+#[expect(clippy::print_stdout, reason = "a randomised test prints its seed")]
 fn retrying_over_a_bad_network() {
-    let seed = u64::from_le_bytes(lifeboat_base::random::bytes());
-    println!("seed {seed}");
+    let pinned = std::env::var("LIFEBOAT_TEST_SEED").ok().map(|seed| seed.parse().unwrap());
+    let seed = pinned.unwrap_or_else(|| u64::from_le_bytes(lifeboat_base::random::bytes()));
+    println!("LIFEBOAT_TEST_SEED={seed}");
     let patient = Backoff { first: Duration::ZERO, cap: Duration::ZERO, attempts: 60 };
     let faults =
         [Fault::ErrorBefore(ObjectErrorKind::Transient), Fault::ErrorAfter(ObjectErrorKind::Transient)];

@@ -151,13 +151,11 @@ fn a_name_that_is_taken_existed_and_a_conflict_over_nothing_may_be_tried_again()
 
 #[test]
 fn what_speaks_no_s3_is_an_error() {
-    for answer in
-        ["SSH-2.0-OpenSSH_9.2\r\n", "HTTP/1.1 200 OK\r\nContent-Length: 4\r\nConnection: close\r\n\r\n<ht>"]
-    {
-        let store = at(&answering(answer));
-        assert!(list_all(&store, "").is_err(), "{answer}");
-        assert!(store.get(&key("a")).is_err(), "{answer}");
+    for error in all_requests(&at(&answering("SSH-2.0-OpenSSH_9.2\r\n"))) {
+        assert_ne!(error.kind, ObjectErrorKind::NotFound, "{}", report(&error));
     }
+    let page = "HTTP/1.1 200 OK\r\nContent-Length: 4\r\nConnection: close\r\n\r\n<ht>";
+    assert_eq!(list_all(&at(&answering(page)), "").unwrap_err().kind, ObjectErrorKind::Other);
 }
 
 /// More than an object can have must not be read into memory, whatever a server says.
