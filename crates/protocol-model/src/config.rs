@@ -45,6 +45,27 @@ pub enum Mutation {
     VerdictBeforeReplacement,
 }
 
+impl Mutation {
+    /// The broken rule in a few words.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Mutation::OpensBeforeVerdict => "opening n+1 before verdict n",
+            Mutation::LeasesBeforeList => "listing leases before list n exists",
+            Mutation::NoRevalidation => "publishing after a void without revalidating",
+            Mutation::DeadCountsAsPresent => "pruners that count dead packs as present",
+            Mutation::ReleaseFillsNothing => "a release that fills no slot",
+            Mutation::ResendsCondemned => "re-sending the same bytes after a list named them",
+            Mutation::VerdictsExpire => "verdicts that expire",
+            Mutation::PinsBeforeTombstones => "reading pins before tombstones",
+            Mutation::BasesUnchecked => "a delta taken for present whatever became of its base",
+            Mutation::CondemnedCountsAsPresent => "writers that count condemned packs as present",
+            Mutation::OwnPacksUnchecked => "own packs trusted without their names being looked up",
+            Mutation::CompactsOnlyLive => "compaction that leaves out surviving packs nobody needs yet",
+            Mutation::VerdictBeforeReplacement => "a verdict created before the replacement is durable",
+        }
+    }
+}
+
 /// What must hold in every state.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Demand {

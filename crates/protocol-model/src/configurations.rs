@@ -158,16 +158,7 @@ pub const FULL: &[Config] = &[
     },
     Config { name: "f4 a new chunk, two attempts", wants: &[0b11, 0b10], attempts: 2, ..PAIR },
     Config {
-        name: "f5 a new chunk, one hanging request, releases, one forget",
-        snapshots: &[0b1],
-        wants: &[0b11, 0b10],
-        hangs: 1,
-        releases: true,
-        forgets: 1,
-        ..PAIR
-    },
-    Config {
-        name: "f6 three chunks, a chain of deltas, the last one new, one forget",
+        name: "f5 three chunks, a chain of deltas, the last one new, one forget",
         bases: CHAIN,
         packs: &[CHUNK_0, DELTA_1],
         indexes: &[0b11],
@@ -176,36 +167,43 @@ pub const FULL: &[Config] = &[
         forgets: 1,
         ..PAIR
     },
+    Config { name: "f6 two rounds", runs: 2, lists: 2, ..PAIR },
     Config {
-        name: "f7 two rounds, one writer with two attempts and a new chunk, one hanging request",
+        name: "f7 two rounds, one writer with two attempts and a new chunk",
         wants: &[0b11],
         attempts: 2,
-        hangs: 1,
         runs: 2,
         lists: 2,
         ..PAIR
     },
     Config {
-        name: "f8 two rounds of one pruner, two writers with two attempts, a new chunk, one forget",
-        snapshots: &[0b1],
+        name: "f8 two rounds of one pruner, two writers with two attempts and a new chunk",
         wants: &[0b11, 0b10],
         attempts: 2,
-        forgets: 1,
         pruners: 1,
         runs: 2,
         lists: 2,
         ..PAIR
     },
     Config {
-        name: "f9 two chunks under two index objects, a new chunk, any list",
-        packs: &[CHUNK_0, CHUNK_1],
-        indexes: &[0b01, 0b10],
-        wants: &[0b101, 0b110],
-        most_listed: 8,
+        name: "f9 a hold and a pinned base, one forget",
+        snapshots: &[0b1],
+        leases_pin: true,
+        holds: true,
+        forgets: 1,
         ..PAIR
     },
     Config {
-        name: "f10 a new chunk, two attempts, restarts, verdicts read before lists",
+        name: "f10 a new chunk, one hanging request, releases, one forget",
+        snapshots: &[0b1],
+        wants: &[0b11, 0b10],
+        hangs: 1,
+        releases: true,
+        forgets: 1,
+        ..PAIR
+    },
+    Config {
+        name: "f11 a new chunk, two attempts, restarts, verdicts read before lists",
         wants: &[0b11, 0b10],
         attempts: 2,
         restarts: true,
@@ -213,28 +211,33 @@ pub const FULL: &[Config] = &[
         ..PAIR
     },
     Config {
-        name: "f11 a hold and a pinned base, one forget",
+        name: "f12 two chunks under two index objects, a new chunk, any list",
+        packs: &[CHUNK_0, CHUNK_1],
+        indexes: &[0b01, 0b10],
+        wants: &[0b101, 0b110],
+        most_listed: 8,
+        ..PAIR
+    },
+    Config {
+        name: "f13 one writer with two attempts and a new chunk, hanging, releasing, restarting, one forget",
         snapshots: &[0b1],
-        leases_pin: true,
-        holds: true,
+        wants: &[0b11],
+        attempts: 2,
+        hangs: 1,
+        releases: true,
+        restarts: true,
         forgets: 1,
         ..PAIR
     },
-    Config { name: "f12 two rounds", runs: 2, lists: 2, ..PAIR },
+    Config { name: "f14 three rounds of two pruners, one writer", wants: &[0b1], runs: 3, lists: 3, ..PAIR },
     Config {
-        name: "f13 three rounds of two pruners, one writer with a new chunk",
-        wants: &[0b11],
-        runs: 3,
-        lists: 3,
-        ..PAIR
-    },
-    Config {
-        name: "f14 two rounds, a new chunk, one forget",
+        name: "f15 two rounds, one writer with a new chunk, one hanging request, one forget",
         snapshots: &[0b1],
-        wants: &[0b11, 0b10],
+        wants: &[0b11],
+        hangs: 1,
+        forgets: 1,
         runs: 2,
         lists: 2,
-        forgets: 1,
         ..PAIR
     },
 ];
@@ -242,7 +245,12 @@ pub const FULL: &[Config] = &[
 /// The smallest repository in which breaking `mutation` loses data: not merely relies on what a verdict
 /// names, but ends with a chunk that is nowhere.
 pub const fn breaking(mutation: Mutation) -> Config {
-    let gone = Config { demand: Demand::NothingNeededIsGone, mutation: Some(mutation), ..SMALLEST };
+    let gone = Config {
+        name: mutation.name(),
+        demand: Demand::NothingNeededIsGone,
+        mutation: Some(mutation),
+        ..SMALLEST
+    };
     match mutation {
         // Two packs hold the chunk of the one snapshot; each list names one of them.
         Mutation::OpensBeforeVerdict | Mutation::DeadCountsAsPresent => Config {

@@ -17,6 +17,18 @@ struct Request {
     most_states: u64,
 }
 
+impl Request {
+    /// The searches that are asked for by name; for broken rules the configurations that show them.
+    fn picked(&self) -> impl Iterator<Item = Config> {
+        let all = match self.work {
+            Work::Quick => QUICK.to_vec(),
+            Work::Full => FULL.to_vec(),
+            Work::Broken => MUTATIONS.map(breaking).to_vec(),
+        };
+        all.into_iter().filter(|config| config.name.contains(&self.only))
+    }
+}
+
 #[derive(Clone, Copy)]
 enum Work {
     Quick,
@@ -28,6 +40,9 @@ fn main() -> ExitCode {
     let Some(request) = parse(std::env::args().skip(1)) else {
         return fail(USAGE);
     };
+    if request.picked().next().is_none() {
+        return fail(&format!("no search has {:?} in its name", request.only));
+    }
     match run(&request, &mut io::stdout().lock()) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
@@ -63,18 +78,17 @@ fn parse(mut words: impl Iterator<Item = String>) -> Option<Request> {
 /// Whether everything that was asked for came out as it must.
 fn run(request: &Request, out: &mut impl Write) -> io::Result<bool> {
     match request.work {
-        Work::Quick => hold(QUICK, request, out),
-        Work::Full => hold(FULL, request, out),
+        Work::Quick | Work::Full => hold(request, out),
         Work::Broken => break_all(request, out),
     }
 }
 
-fn hold(configs: &[Config], request: &Request, out: &mut impl Write) -> io::Result<bool> {
+fn hold(request: &Request, out: &mut impl Write) -> io::Result<bool> {
     let mut all_complete = true;
     let mut sum = 0;
-    for config in configs.iter().filter(|config| config.name.contains(&request.only)) {
+    for config in request.picked() {
         let start = Instant::now();
-        let (ending, tally) = exhaust(config, request.most_states, |tally| progress(config, tally));
+        let (ending, tally) = exhaust(&config, request.most_states, |tally| progress(&config, tally));
         let outcome = match &ending {
             Ending::Complete => "no violation".to_owned(),
             Ending::Limit => "stopped at the limit, the rest unknown".to_owned(),
@@ -96,13 +110,13 @@ fn hold(configs: &[Config], request: &Request, out: &mut impl Write) -> io::Resu
 
 fn break_all(request: &Request, out: &mut impl Write) -> io::Result<bool> {
     let mut all_found = true;
-    for mutation in MUTATIONS {
-        let config = breaking(mutation);
+    for config in request.picked() {
+        let name = config.name;
         let most = usize::try_from(request.most_states).unwrap_or(usize::MAX);
         match shortest(&config, most) {
-            (Ending::Broken(found), tally) => writeln!(out, "{mutation:?}: {}\n{found}\n", Words(tally))?,
+            (Ending::Broken(found), tally) => writeln!(out, "{name}: {}\n{found}\n", Words(tally))?,
             (_, tally) => {
-                writeln!(out, "{mutation:?}: not found in {}", Words(tally))?;
+                writeln!(out, "{name}: not found in {}", Words(tally))?;
                 all_found = false;
             }
         }

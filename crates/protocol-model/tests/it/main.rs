@@ -8,13 +8,14 @@
 )]
 
 use std::collections::HashSet;
+use std::process::Command;
 
-use lifeboat_protocol_model::configurations::{MUTATIONS, PAIR, QUICK, breaking, kept};
+use lifeboat_protocol_model::configurations::{FULL, MUTATIONS, PAIR, QUICK, breaking, kept};
 use lifeboat_protocol_model::set::Set;
 use lifeboat_protocol_model::step::{Actor, Deed, Step};
 use lifeboat_protocol_model::store::{REPLACEMENTS, Slot, Store};
 use lifeboat_protocol_model::world::State;
-use lifeboat_protocol_model::{Config, Ending, Tally, exhaust, reach, shortest};
+use lifeboat_protocol_model::{Config, Ending, Mutation, Tally, exhaust, reach, shortest};
 
 /// Far above what any search here needs; one that reaches it was not exhaustive and fails.
 const MOST_STATES: u64 = 5_000_000;
@@ -43,9 +44,9 @@ fn every_broken_rule_loses_data_and_the_kept_one_does_not() {
         let config = breaking(mutation);
         let (ending, tally) = shortest(&config, MOST_STATES as usize);
         let Ending::Broken(counterexample) = ending else {
-            panic!("{mutation:?} went unnoticed in {} states", tally.states);
+            panic!("{} went unnoticed in {} states", config.name, tally.states);
         };
-        println!("{mutation:?}, found after {} states:\n{counterexample}\n", tally.states);
+        println!("{}, found after {} states:\n{counterexample}\n", config.name, tally.states);
         let whole = holds(&kept(config));
         println!("with the rule kept: {} states\n", whole.states);
     }
@@ -76,6 +77,33 @@ fn count_exactly(config: &Config) -> u64 {
         }
     }
     met.len() as u64
+}
+
+/// A counterexample must be readable by someone who has never seen the source.
+#[test]
+fn a_counterexample_reads_as_words() {
+    let (ending, _) = shortest(&breaking(Mutation::VerdictBeforeReplacement), 1_000);
+    let Ending::Broken(counterexample) = ending else { panic!("not found") };
+    let expected = "  1. pruner 0 decides to open list 1
+  2. pruner 0 creates list 1: initial pack 0, initial index object 0
+  3. pruner 0 lists the leases and has none to wait for
+  4. pruner 0 reads the snapshots, live so far: chunk 0
+  5. pruner 0 reads the index, will name initial pack 0 in a new index object, wants the verdict initial index object 0
+  6. pruner 0 creates verdict 1: initial index object 0
+  7. the store deletes initial index object 0 for some pruner
+     chunk 0 of the snapshot at initial snapshot 0 cannot be relied upon";
+    assert_eq!(counterexample.to_string(), expected);
+}
+
+/// Bounds that the fixed-size state cannot hold are refused by name; none of the searches has any.
+#[test]
+fn bounds_beyond_the_model_are_named() {
+    assert_eq!(Config { attempts: 3, ..PAIR }.out_of_bounds(), Some("attempts"));
+    assert_eq!(Config { lists: 4, ..PAIR }.out_of_bounds(), Some("lists"));
+    assert_eq!(Config { bases: [Some(0), None, None, None], ..PAIR }.out_of_bounds(), Some("bases"));
+    for config in QUICK.iter().chain(FULL) {
+        assert_eq!(config.out_of_bounds(), None, "{}", config.name);
+    }
 }
 
 /// A search that holds is worth something only if the dangerous things happen in it.
@@ -131,4 +159,28 @@ fn happens(what: &str, config: &Config, wanted: impl Fn(Step, &State) -> bool) {
         panic!("{what}: never, in {}", config.name);
     };
     println!("{what}: after {} steps", path.len());
+}
+
+fn program(arguments: &[&str]) -> (Option<i32>, String) {
+    let output = Command::new(env!("CARGO_BIN_EXE_lifeboat-protocol-model"))
+        .args(arguments)
+        .output()
+        .expect("the program starts");
+    (output.status.code(), String::from_utf8(output.stdout).expect("it prints text"))
+}
+
+/// The program must not call a search clean that it did not finish.
+#[test]
+fn the_program_tells_complete_from_cut_short() {
+    let (code, said) = program(&["--quick", "--only", "q7"]);
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains("no violation"), "{said}");
+    let (code, said) = program(&["--quick", "--only", "q7", "--most-states", "1000"]);
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("1000 states") && said.contains("the rest unknown"), "{said}");
+    let (code, said) = program(&["--broken", "--most-states", "100"]);
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("listing leases before list n exists: not found"), "{said}");
+    assert_eq!(program(&["--most-states", "many"]).0, Some(2));
+    assert_eq!(program(&["--quick", "--only", "no such search"]).0, Some(2));
 }
