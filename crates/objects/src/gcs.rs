@@ -4,7 +4,7 @@
 use crate::ObjectError;
 use crate::ObjectErrorKind;
 use crate::location::Location;
-use crate::remote::{self, DEFAULT_TIMEOUT, NotingConnector, RemoteConfig, RemoteStore, about_store};
+use crate::remote::{self, Connector, DEFAULT_TIMEOUT, RemoteConfig, RemoteStore, about_store};
 use object_store::gcp::GoogleCloudStorageBuilder;
 
 /// A store on Google Cloud Storage. Credentials come from the environment (`GOOGLE_APPLICATION_CREDENTIALS`
@@ -16,9 +16,8 @@ pub fn connect(bucket: &str, prefix: &str) -> Result<RemoteStore, ObjectError> {
     let location = Location::Gcs { bucket: bucket.to_owned(), prefix: prefix.to_owned() }.to_string();
     let built = GoogleCloudStorageBuilder::from_env()
         .with_bucket_name(bucket)
-        .with_client_options(remote::client_options(false))
         .with_retry(remote::no_retries())
-        .with_http_connector(NotingConnector::default())
+        .with_http_connector(Connector { timeout: DEFAULT_TIMEOUT })
         .build();
     let bucket = built.map_err(|error| about_store(&location, ObjectErrorKind::Other, error))?;
     let config =

@@ -4,9 +4,11 @@
 //! one), the time limits, and the sorting of what servers answer into [`ObjectErrorKind`]. It tries nothing
 //! twice: [`crate::retry`] does.
 //!
-//! Time limits are limits of silence: the server may take `timeout` to answer and as long for each further
-//! piece; sending and receiving bytes earns more time at [`SLOWEST_BYTES_PER_SECOND`]. So a slow line works,
-//! and a server that stalls is noticed within `timeout` plus what the bytes earned.
+//! Time limits are limits of silence. The server may take `timeout` to answer and as long for each further
+//! piece of an object; bytes that are sent and not acknowledged for so long end the connection. Only a server
+//! that has taken a whole object and then says nothing is given more time, at
+//! [`SLOWEST_BYTES_PER_SECOND`], since nobody can tell it from a slow line. So a slow line works, and every
+//! stall ends in bounded time.
 
 use crate::retry::Retrying;
 use crate::{
@@ -15,14 +17,12 @@ use crate::{
 use futures::StreamExt;
 use lifeboat_base::backoff::Backoff;
 use lifeboat_base::clock::Timestamp;
-use object_store::client::{
-    HttpClient, HttpConnector, HttpError, HttpRequest, HttpResponse, HttpService, ReqwestConnector,
-};
+use object_store::client::{HttpClient, HttpConnector, HttpError, HttpRequest, HttpResponse, HttpService};
 use object_store::list::{PaginatedListOptions, PaginatedListResult, PaginatedListStore};
 use object_store::path::Path;
 use object_store::{
-    ClientOptions, GetOptions, GetRange, ObjectMeta, ObjectStoreExt, PutMode, PutOptions, PutPayload,
-    RetryConfig,
+    ClientConfigKey, ClientOptions, GetOptions, GetRange, ObjectMeta, ObjectStoreExt, PutMode, PutOptions,
+    PutPayload, RetryConfig,
 };
 use std::cell::Cell;
 use std::error::Error;
@@ -40,13 +40,16 @@ use tokio::time::timeout;
 pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The slowest line that still works: each byte earns its time at this rate.
-pub const SLOWEST_BYTES_PER_SECOND: u64 = 32 << 10;
+pub const SLOWEST_BYTES_PER_SECOND: u64 = 128 << 10;
 
 /// Rides out a server that restarts (SeaweedFS needs 15 s until its first good read).
 const PATIENCE: Backoff =
     Backoff { first: Duration::from_millis(200), cap: Duration::from_secs(5), attempts: 10 };
 /// No attempt starts later than this: with a stalled server each takes its whole time limit.
 const GIVE_UP_AFTER: Duration = Duration::from_secs(90);
+
+/// The longest wait for a connection.
+const CONNECT_WITHIN: Duration = Duration::from_secs(5);
 
 /// Requests at once that pay off where each waits for a network.
 const PARALLELISM: usize = 8;
@@ -335,15 +338,6 @@ impl ObjectStore for RemoteStore {
     }
 }
 
-/// How the library is set up: no retries and no time limits of its own, statuses noted, nothing accepted
-/// that is not encrypted unless asked for.
-pub(crate) fn client_options(allow_http: bool) -> ClientOptions {
-    ClientOptions::new()
-        .with_allow_http(allow_http)
-        .with_timeout_disabled()
-        .with_connect_timeout(Duration::from_secs(10))
-}
-
 pub(crate) fn no_retries() -> RetryConfig {
     RetryConfig { max_retries: 0, retry_timeout: Duration::ZERO, ..RetryConfig::default() }
 }
@@ -482,13 +476,27 @@ tokio::task_local! {
     static LAST_STATUS: Cell<Option<u16>>;
 }
 
-/// Makes clients that note the status of every answer.
-#[derive(Debug, Default)]
-pub(crate) struct NotingConnector(ReqwestConnector);
+/// Makes clients without time limits for a whole request (the library's are replaced by ours), which note
+/// the status of every answer and follow no redirection: a signed request is for one server only.
+#[derive(Debug)]
+pub(crate) struct Connector {
+    /// The longest silence of a server.
+    pub(crate) timeout: Duration,
+}
 
-impl HttpConnector for NotingConnector {
+impl HttpConnector for Connector {
     fn connect(&self, options: &ClientOptions) -> object_store::Result<HttpClient> {
-        Ok(HttpClient::new(Noting(self.0.connect(options)?)))
+        let allow_http = options.get_config_value(&ClientConfigKey::AllowHttp);
+        let client = reqwest::Client::builder()
+            .https_only(allow_http.as_deref() != Some("true"))
+            .http1_only()
+            .redirect(reqwest::redirect::Policy::none())
+            .connect_timeout(self.timeout.min(CONNECT_WITHIN))
+            .tcp_user_timeout(self.timeout)
+            .build();
+        let client =
+            client.map_err(|source| object_store::Error::Generic { store: "HTTP", source: source.into() })?;
+        Ok(HttpClient::new(Noting(HttpClient::new(client))))
     }
 }
 
@@ -586,6 +594,6 @@ mod tests {
     #[test]
     fn bytes_earn_time() {
         assert_eq!(earned(0), Duration::ZERO);
-        assert_eq!(earned(32 << 20), Duration::from_secs(1024));
+        assert_eq!(earned(32 << 20), Duration::from_secs(256));
     }
 }

@@ -6,9 +6,10 @@
 //! machine's role); files under `~/.aws` are not read.
 
 use crate::location::{S3Location, is_bucket, is_endpoint, is_prefix, is_safe};
-use crate::remote::{self, DEFAULT_TIMEOUT, NotingConnector, RemoteConfig, RemoteStore, about_store};
+use crate::remote::{self, Connector, DEFAULT_TIMEOUT, RemoteConfig, RemoteStore, about_store};
 use crate::{ObjectError, ObjectErrorKind};
 use lifeboat_base::Secret;
+use object_store::ClientOptions;
 use object_store::aws::{AmazonS3, AmazonS3Builder, S3ConditionalPut};
 use std::env;
 use std::sync::Arc;
@@ -25,6 +26,9 @@ const CREDENTIAL_VARIABLES: [&str; 5] = [
     "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
     "AWS_CONTAINER_CREDENTIALS_FULL_URI",
 ];
+
+/// The variables that name another server than Amazon's, the first that is set counting.
+const ENDPOINT_VARIABLES: [&str; 3] = ["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT"];
 
 /// Who we are to the server.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -81,14 +85,18 @@ impl S3Config {
         }
     }
 
+    /// Takes the server from the environment where the credentials come from there and none was given.
+    fn resolved(mut self) -> Self {
+        if self.credentials == Credentials::Environment && self.location.endpoint.is_none() {
+            let named = ENDPOINT_VARIABLES.iter().find_map(|name| env::var(name).ok());
+            self.location.endpoint = named.map(|endpoint| endpoint.trim_end_matches('/').to_owned());
+        }
+        self
+    }
+
     /// Amazon lists in the byte order of the names; of others it is not known.
     fn is_ordered(&self) -> bool {
-        let elsewhere = |name| env::var_os(name).is_some();
-        let environment = self.credentials == Credentials::Environment
-            && (elsewhere("AWS_ENDPOINT")
-                || elsewhere("AWS_ENDPOINT_URL")
-                || elsewhere("AWS_ENDPOINT_URL_S3"));
-        self.location.ordered || (self.location.endpoint.is_none() && !environment)
+        self.location.ordered || self.location.endpoint.is_none()
     }
 }
 
@@ -99,6 +107,7 @@ impl RemoteStore {
     /// [`ObjectErrorKind::Denied`] where there are no credentials, [`ObjectErrorKind::Other`] where the
     /// configuration makes no sense.
     pub fn connect(config: S3Config) -> Result<Self, ObjectError> {
+        let config = config.resolved();
         let location = config.location.to_string();
         let fail = |what: String| about_store(&location, ObjectErrorKind::Other, what);
         config.check().map_err(|what| fail(what.to_owned()))?;
@@ -144,9 +153,9 @@ fn build(config: &S3Config) -> Result<AmazonS3, Box<dyn std::error::Error + Send
         .with_bucket_name(bucket)
         .with_conditional_put(S3ConditionalPut::ETagMatch)
         .with_disable_bulk_delete(true)
-        .with_client_options(remote::client_options(allow_http))
+        .with_client_options(ClientOptions::new().with_allow_http(allow_http))
         .with_retry(remote::no_retries())
-        .with_http_connector(NotingConnector::default())
+        .with_http_connector(Connector { timeout: config.timeout })
         .build()?;
     Ok(built)
 }

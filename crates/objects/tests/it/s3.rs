@@ -95,6 +95,28 @@ fn a_server_that_stalls_in_the_middle_is_noticed_too() {
     assert_eq!(error.kind, ObjectErrorKind::Transient, "{}", report(&error));
 }
 
+/// The bytes of an object earn time, but not while nobody takes them.
+#[test]
+fn a_server_that_takes_no_bytes_is_noticed_before_their_time_is_up() {
+    let held = std::sync::Mutex::new(Vec::new());
+    let listener = server(move |stream| held.lock().unwrap().push(stream));
+    let error = at(&listener).create(&key("a"), &vec![0; 32 << 20]).unwrap_err();
+    assert_eq!(error.kind, ObjectErrorKind::Transient, "{}", report(&error));
+    assert!(!report(&error).contains("no answer within"), "{}", report(&error));
+}
+
+#[test]
+fn a_redirection_is_not_followed() {
+    let elsewhere = server(|_| panic!("a signed request was sent elsewhere"));
+    let location = format!("Location: http://{}/\r\n", elsewhere.local_addr().unwrap());
+    let head = format!(
+        "HTTP/1.1 307 Temporary Redirect\r\n{location}Content-Length: 0\r\nConnection: close\r\n\r\n"
+    );
+    for error in all_requests(&at(&answering(head))) {
+        assert_eq!(error.kind, ObjectErrorKind::Other, "{}", report(&error));
+    }
+}
+
 #[test]
 fn a_connection_that_breaks_in_the_middle_is_transient() {
     let head = "HTTP/1.1 200 OK\r\nContent-Length: 1000\r\nLast-Modified: Sun, 22 Nov 2026 02:00:00 GMT\r\nETag: \"x\"\r\n\r\nhalf";
@@ -201,18 +223,24 @@ fn missing_credentials_are_said_before_the_first_request() {
 }
 
 #[test]
-fn credentials_come_from_the_environment() {
+fn credentials_and_server_come_from_the_environment() {
     let Some(url) = alone::given() else {
         let Some(server) = testing::seaweedfs() else { return };
-        let url = format!("{}&timeout=60", server.config().location);
-        let keys = [("AWS_ACCESS_KEY_ID", ACCESS_KEY), ("AWS_SECRET_ACCESS_KEY", testing::SECRET_KEY)];
-        alone::run("s3::credentials_come_from_the_environment", &["env"], &url, &keys);
+        let prefix = server.config().location.prefix;
+        let variables = [
+            ("AWS_ACCESS_KEY_ID", ACCESS_KEY),
+            ("AWS_SECRET_ACCESS_KEY", testing::SECRET_KEY),
+            ("AWS_REGION", "us-east-1"),
+            ("AWS_ENDPOINT_URL", &server.endpoint()),
+        ];
+        let test = "s3::credentials_and_server_come_from_the_environment";
+        alone::run(test, &["env"], &format!("s3://{}/{prefix}?timeout=60", testing::BUCKET), &variables);
         return;
     };
     let store = open(&Location::parse(&url).unwrap()).unwrap();
     assert_eq!(store.create(&key("a/b"), b"bytes").unwrap(), Creation::Created);
     assert_eq!(store.get(&key("a/b")).unwrap(), b"bytes");
-    assert_eq!(store.location(), url);
+    assert!(store.location().contains("?endpoint=http://127.0.0.1:"), "{}", store.location());
 }
 
 #[test]
