@@ -3,7 +3,7 @@
 use crate::error::BenchError;
 use crate::measure::Cost;
 use crate::objectives::{Objective, Verdict};
-use crate::stats::median;
+use crate::stats::{median, ratio};
 use crate::tools::{Step, TOOLS};
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -96,6 +96,14 @@ impl Run {
             .map(|sample| sample.cost)
     }
 
+    fn multiple(&self, other: &str, step: Step) -> Option<String> {
+        let of = |take: fn(Cost) -> f64| {
+            let side = |tool| self.costs(tool, step).map(take).collect::<Vec<_>>();
+            ratio(&side("lifeboat"), &side(other)).map(|ratio| ratio.median)
+        };
+        Some(format!("{:.2} ({:.2})", of(|cost| cost.cpu_s)?, of(|cost| cost.wall_s)?))
+    }
+
     fn cell(&self, tool: &str, step: Step) -> String {
         let of = |take: fn(&Cost) -> f64| {
             median(&self.costs(tool, step).map(|cost| take(&cost)).collect::<Vec<_>>())
@@ -125,7 +133,10 @@ pub(crate) fn json(run: &Run) -> Result<String, BenchError> {
 pub(crate) fn markdown(run: &Run) -> String {
     let mut text = String::new();
     // Writing into a String cannot fail.
-    let _ = head(run, &mut text).and_then(|()| table(run, &mut text)).and_then(|()| foot(run, &mut text));
+    let _ = head(run, &mut text)
+        .and_then(|()| table(run, &mut text))
+        .and_then(|()| ratios(run, &mut text))
+        .and_then(|()| foot(run, &mut text));
     text
 }
 
@@ -169,6 +180,24 @@ fn table(run: &Run, text: &mut String) -> std::fmt::Result {
     writeln!(text)
 }
 
+/// Lifeboat as a multiple of each of the others; nothing where Lifeboat did not take part.
+fn ratios(run: &Run, text: &mut String) -> std::fmt::Result {
+    let others = || TOOLS.iter().filter(|tool| tool.name != "lifeboat");
+    let rows: Vec<_> =
+        others().map(|tool| (tool.name, Step::ALL.map(|step| run.multiple(tool.name, step)))).collect();
+    if rows.iter().all(|(_, cells)| cells.iter().all(Option::is_none)) {
+        return Ok(());
+    }
+    writeln!(text, "Lifeboat as a multiple of, CPU (wall), medians of the pairs:\n")?;
+    writeln!(text, "| | {} |", Step::ALL.map(Step::title).join(" | "))?;
+    writeln!(text, "|---|{}", "---|".repeat(Step::ALL.len()))?;
+    for (name, cells) in rows.iter().filter(|(_, cells)| cells.iter().any(Option::is_some)) {
+        let cells: Vec<_> = cells.iter().map(|cell| cell.as_deref().unwrap_or("–")).collect();
+        writeln!(text, "| {name} | {} |", cells.join(" | "))?;
+    }
+    writeln!(text)
+}
+
 fn foot(run: &Run, text: &mut String) -> std::fmt::Result {
     writeln!(text, "| objective: Lifeboat's | at most | median of the pairs | least – most | |")?;
     writeln!(text, "|---|---|---|---|---|")?;
@@ -206,10 +235,15 @@ mod tests {
         let text = markdown(&run);
         assert!(text.contains("| restic | 2.00 / 4.00 / 10 | – | – | – | – | 1.5 |"), "{text}");
         assert!(text.contains("*rustic: not there"), "{text}");
+        assert!(!text.contains("as a multiple"), "{text}");
         assert!(
             text.contains("| CPU of first backup, against restic | 0.45 | – | – | not measured |"),
             "{text}"
         );
+        for round in 0..3 {
+            run.samples.push(Sample { tool: "lifeboat", step: Step::First, round, cost: cost(1.0) });
+        }
+        assert!(markdown(&run).contains("| restic | 0.50 (0.50) | – | – | – | – |"), "{}", markdown(&run));
         let parsed: serde_json::Value = serde_json::from_str(&json(&run).unwrap()).unwrap();
         assert_eq!(parsed["samples"][1]["cost"]["wall_s"], 9.0);
     }
