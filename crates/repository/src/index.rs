@@ -288,7 +288,7 @@ impl ChunkRole {
         match self {
             Self::Bytes => matches!(kind, BlockKind::Data | BlockKind::Node),
             Self::Leaf => matches!(kind, BlockKind::Node | BlockKind::Delta),
-            Self::Pages => kind == BlockKind::Pages,
+            Self::Pages => matches!(kind, BlockKind::Pages | BlockKind::SparsePages),
         }
     }
 }
@@ -377,6 +377,13 @@ impl Index {
     /// Where a chunk can be read, in a condemned pack if need be.
     pub(crate) fn find(&self, id: &ChunkId, role: ChunkRole) -> Option<Located> {
         self.serving(id, role).next().copied()
+    }
+
+    /// Whether a page block can be relied on with all its slots.
+    pub(crate) fn is_present_whole(&self, id: &ChunkId) -> bool {
+        self.serving(id, ChunkRole::Pages).any(|copy| {
+            self.block_of(copy).kind == BlockKind::Pages && self.pack_of(copy).standing == Standing::Present
+        })
     }
 
     /// Whether a chunk can be relied on: it and, for a delta, its whole chain are in present packs.

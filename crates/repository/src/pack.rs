@@ -35,18 +35,22 @@ pub enum BlockKind {
     /// Nodes: listings, lists of chunks, page maps. Identity as for data.
     #[n(1)]
     Node,
-    /// Pages of databases. The identity is that of the pages when the block was made; slots may have been
-    /// dropped since.
+    /// Pages of databases, all slots there. Identity as for data.
     #[n(2)]
     Pages,
-    /// Nodes of page maps as a difference to another node. The identity is that of the whole node.
+    /// Leaves of page maps as a difference to another leaf. The identity is that of the whole leaf.
     #[n(3)]
     Delta,
+    /// Pages of databases of which some slots were dropped since. The identity is that of the whole block.
+    #[n(4)]
+    SparsePages,
 }
 
 impl BlockKind {
     pub(crate) fn from_number(number: u8) -> Option<Self> {
-        [Self::Data, Self::Node, Self::Pages, Self::Delta].into_iter().find(|kind| *kind as u8 == number)
+        [Self::Data, Self::Node, Self::Pages, Self::Delta, Self::SparsePages]
+            .into_iter()
+            .find(|kind| *kind as u8 == number)
     }
 }
 

@@ -53,6 +53,7 @@ pub(crate) struct Pipeline {
     nodes: Lane,
     pages: Lane,
     deltas: Lane,
+    sparse_pages: Lane,
     send: Option<SyncSender<RawBlock>>,
     workers: Vec<JoinHandle<()>>,
 }
@@ -63,7 +64,8 @@ struct Shared {
     signer: Signer,
     open: Mutex<Option<PackBuilder>>,
     stored: Mutex<Vec<IndexedPack>>,
-    names: Mutex<Vec<BulkName>>,
+    /// How many packs are stored before they are indexed; never, where the caller does it.
+    packs_per_index: usize,
     buffers: Mutex<Vec<Vec<u8>>>,
     failed: AtomicBool,
     error: Mutex<Option<RepositoryError>>,
@@ -74,17 +76,27 @@ struct Shared {
 #[derive(Debug, Default)]
 pub(crate) struct Stored {
     pub(crate) bytes: u64,
-    pub(crate) packs: Vec<BulkName>,
+    /// What was stored and is not indexed: everything, where the caller indexes it himself.
+    pub(crate) unindexed: Vec<IndexedPack>,
 }
 
 impl Pipeline {
     pub(crate) fn new(repository: &Arc<Repository>, signer: &Signer) -> Result<Self> {
+        Self::start(repository, signer, PACKS_PER_INDEX)
+    }
+
+    /// A pipeline that stores packs and leaves it to the caller to index them.
+    pub(crate) fn unindexed(repository: &Arc<Repository>, signer: &Signer) -> Result<Self> {
+        Self::start(repository, signer, usize::MAX)
+    }
+
+    fn start(repository: &Arc<Repository>, signer: &Signer, packs_per_index: usize) -> Result<Self> {
         let shared = Arc::new(Shared {
             repository: repository.clone(),
             signer: signer.clone(),
             open: Mutex::default(),
             stored: Mutex::default(),
-            names: Mutex::default(),
+            packs_per_index,
             buffers: Mutex::default(),
             failed: AtomicBool::new(false),
             error: Mutex::default(),
@@ -96,8 +108,8 @@ impl Pipeline {
         let count = cores.max(repository.store.parallelism()).min(MAX_WORKERS);
         let workers = (0..count).map(|_| spawn_worker(&shared, &receive)).collect::<Result<_>>()?;
         let data = (0..DATA_LANES).map(|_| Lane::default()).collect();
-        let [nodes, pages, deltas] = [(); 3].map(|()| Lane::default());
-        Ok(Self { shared, data, nodes, pages, deltas, send: Some(send), workers })
+        let [nodes, pages, deltas, sparse_pages] = [(); 4].map(|()| Lane::default());
+        Ok(Self { shared, data, nodes, pages, deltas, sparse_pages, send: Some(send), workers })
     }
 
     /// Takes a chunk that is not stored yet. `hint` says what it is like.
@@ -109,7 +121,9 @@ impl Pipeline {
         bytes: &[u8],
     ) -> Result<()> {
         let block_bytes = match kind {
-            BlockKind::Data | BlockKind::Pages => self.shared.repository.config.block_bytes as usize,
+            BlockKind::Data | BlockKind::Pages | BlockKind::SparsePages => {
+                self.shared.repository.config.block_bytes as usize
+            }
             BlockKind::Node | BlockKind::Delta => NODE_BLOCK_BYTES,
         };
         let full = |lane: &Lane| !lane.raw.is_empty() && lane.raw.len() + bytes.len() > block_bytes;
@@ -129,12 +143,20 @@ impl Pipeline {
         Ok(())
     }
 
+    /// Takes a block as it is, compressed already.
+    pub(crate) fn push_block(&mut self, block: PackableBlock) -> Result<()> {
+        self.shared.check()?;
+        let Some(full) = self.shared.put_into_pack(block)? else { return Ok(()) };
+        self.shared.store_pack(full.finish())
+    }
+
     fn lane(&mut self, kind: BlockKind, hint: usize) -> &mut Lane {
         match kind {
             BlockKind::Data => &mut self.data[hint % DATA_LANES],
             BlockKind::Node => &mut self.nodes,
             BlockKind::Pages => &mut self.pages,
             BlockKind::Delta => &mut self.deltas,
+            BlockKind::SparsePages => &mut self.sparse_pages,
         }
     }
 
@@ -150,7 +172,7 @@ impl Pipeline {
         for n in 0..DATA_LANES {
             self.flush(BlockKind::Data, n)?;
         }
-        for kind in [BlockKind::Pages, BlockKind::Delta, BlockKind::Node] {
+        for kind in [BlockKind::Pages, BlockKind::SparsePages, BlockKind::Delta, BlockKind::Node] {
             self.flush(kind, 0)?;
         }
         self.join();
@@ -158,9 +180,11 @@ impl Pipeline {
         if let Some(open) = self.shared.lock_open().take() {
             self.shared.store_pack(open.finish())?;
         }
-        self.shared.write_index(1)?;
-        let packs = std::mem::take(&mut *lock(&self.shared.names));
-        Ok(Stored { bytes: self.shared.stored_bytes.load(Ordering::Relaxed), packs })
+        if self.shared.packs_per_index != usize::MAX {
+            self.shared.write_index(1)?;
+        }
+        let unindexed = std::mem::take(&mut *lock(&self.shared.stored));
+        Ok(Stored { bytes: self.shared.stored_bytes.load(Ordering::Relaxed), unindexed })
     }
 
     fn flush(&mut self, kind: BlockKind, hint: usize) -> Result<()> {
@@ -236,7 +260,7 @@ impl Shared {
         let packable = self.compress(block, compressor)?;
         let Some(full) = self.put_into_pack(packable)? else { return Ok(()) };
         self.store_pack(full.finish())?;
-        self.write_index(PACKS_PER_INDEX)
+        self.write_index(self.packs_per_index)
     }
 
     fn compress(
@@ -289,7 +313,6 @@ impl Shared {
         self.repository.store.create(&layout::pack(&pack.name), &pack.bytes)?;
         failpoint::reach("pipeline::pack-after-put").map_err(|e| RepositoryError::Io("store a pack", e))?;
         self.stored_bytes.fetch_add(pack.bytes.len() as u64, Ordering::Relaxed);
-        lock(&self.names).push(pack.name);
         lock(&self.stored).push(IndexedPack {
             name: pack.name,
             size_bytes: pack.bytes.len() as u32,

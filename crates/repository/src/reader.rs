@@ -11,7 +11,7 @@ use crate::error::{RepositoryError, Result};
 use crate::ids::{BulkName, ChunkId, PageHash};
 use crate::index::{BlockInfo, ChunkRole, Index, Located};
 use crate::layout;
-use crate::pack::{self, BlockKind, HEADER_BYTES, Inflater, PackError};
+use crate::pack::{self, BlockKind, HEADER_BYTES, Inflater};
 use crate::pages::PageBlock;
 use crate::repository::Repository;
 use std::collections::HashMap;
@@ -151,8 +151,13 @@ impl Reader {
         Ok((block.kind, bytes.to_vec()))
     }
 
+    /// The bytes of one copy of a chunk, checked.
+    pub(crate) fn copy(&self, index: &Index, copy: &Located) -> Result<Vec<u8>> {
+        self.read_copy(index, copy).map(|(_, bytes)| bytes)
+    }
+
     fn check_identity(&self, name: &BulkName, kind: BlockKind, id: &ChunkId, bytes: &[u8]) -> Result<()> {
-        let named_by_content = matches!(kind, BlockKind::Data | BlockKind::Node);
+        let named_by_content = matches!(kind, BlockKind::Data | BlockKind::Node | BlockKind::Pages);
         if named_by_content && self.repository.keys.id_key.chunk(bytes) != *id {
             return Err(RepositoryError::damaged(
                 layout::pack(name),
@@ -175,6 +180,27 @@ impl Reader {
         cache.push(((name, number), raw));
     }
 
+    /// One block, decrypted and decompressed.
+    pub(crate) fn raw_block(&self, index: &Index, block: &BlockInfo) -> Result<Vec<u8>> {
+        let mut raw = Vec::new();
+        self.read_block(index, block, &mut Buffers::default(), &mut raw)?;
+        Ok(raw)
+    }
+
+    /// One block, decrypted and still compressed.
+    pub(crate) fn compressed_block(&self, index: &Index, block: &BlockInfo) -> Result<Vec<u8>> {
+        let name = index.packs[block.pack as usize].name;
+        let key = self.pack_key(&name)?;
+        let pack = layout::pack(&name);
+        let mut stored =
+            self.repository.store.get_range(&pack, u64::from(block.offset), block.stored_bytes as usize)?;
+        let number = u64::from(block.number);
+        pack::decrypt_block(&key, number, block.kind, block.compressed, &mut stored).map_err(|error| {
+            RepositoryError::damaged(format!("{pack}, block {number} at offset {}", block.offset), error)
+        })?;
+        Ok(stored)
+    }
+
     /// Reads, decrypts and decompresses one block.
     fn read_block(
         &self,
@@ -183,22 +209,18 @@ impl Reader {
         buffers: &mut Buffers,
         raw: &mut Vec<u8>,
     ) -> Result<()> {
-        let name = index.packs[block.pack as usize].name;
-        let key = self.pack_key(&name)?;
-        let pack = layout::pack(&name);
-        let mut stored =
-            self.repository.store.get_range(&pack, u64::from(block.offset), block.stored_bytes as usize)?;
-        let number = u64::from(block.number);
-        let damaged = |error: PackError| {
-            RepositoryError::damaged(format!("{pack}, block {number} at offset {}", block.offset), error)
-        };
-        pack::decrypt_block(&key, number, block.kind, block.compressed, &mut stored).map_err(damaged)?;
-        if block.compressed {
-            buffers.inflater.inflate(&stored, block.raw_bytes as usize, raw).map_err(damaged)?;
-        } else {
+        let stored = self.compressed_block(index, block)?;
+        if !block.compressed {
             *raw = stored;
+            return Ok(());
         }
-        Ok(())
+        buffers.inflater.inflate(&stored, block.raw_bytes as usize, raw).map_err(|error| {
+            let pack = layout::pack(&index.packs[block.pack as usize].name);
+            RepositoryError::damaged(
+                format!("{pack}, block {} at offset {}", block.number, block.offset),
+                error,
+            )
+        })
     }
 
     fn pack_key(&self, name: &BulkName) -> Result<Arc<ContentKey>> {
@@ -214,7 +236,7 @@ impl Reader {
     }
 
     /// Does something with the index; when a pack turns out to be gone, once more with a fresh one.
-    fn retrying<T>(&self, attempt: impl Fn(&Index) -> Result<T>) -> Result<T> {
+    pub(crate) fn retrying<T>(&self, attempt: impl Fn(&Index) -> Result<T>) -> Result<T> {
         let index = self.index();
         match attempt(&index) {
             Err(error) if error.is_not_found() || matches!(error, RepositoryError::MissingChunk(_)) => {
@@ -272,14 +294,14 @@ impl Reader {
         deliver: &Deliver<'_>,
     ) -> Result<()> {
         let mut raw = std::mem::take(&mut buffers.raw);
-        let read = self.read_block(index, &index.blocks[job.block as usize], buffers, &mut raw);
-        let delivered = match read {
-            Ok(()) => self.deliver_block(index, job, &raw, deliver),
+        let block = &index.blocks[job.block as usize];
+        let read = self.read_block(index, block, buffers, &mut raw);
+        let delivered = match read.and_then(|()| self.deliver_block(index, job, &raw, deliver)) {
             // The pack may have been rewritten, or another copy may be whole: one request at a time.
             Err(error) if error.is_not_found() || matches!(error, RepositoryError::Damaged { .. }) => {
                 self.deliver_elsewhere(index, job, error, deliver)
             }
-            Err(error) => Err(error),
+            other => other,
         };
         buffers.raw = raw;
         delivered
@@ -408,12 +430,18 @@ struct Wanted {
     chunk_length: u32,
 }
 
+/// The copy to read: of a page block rather one that has all its slots.
+fn best_copy(index: &Index, id: &ChunkId, role: ChunkRole) -> Option<Located> {
+    let whole = index.serving(id, role).find(|copy| index.block_of(copy).kind != BlockKind::SparsePages);
+    whole.copied().or_else(|| index.find(id, role))
+}
+
 /// Groups requests by block, in the order in which the blocks lie in their packs.
 fn plan(index: &Index, requests: Vec<Request>) -> Result<Vec<Job>> {
     let mut located = Vec::with_capacity(requests.len());
     for request in requests {
         let id = request.source.chunk();
-        let copy = index.find(&id, request.source.role()).ok_or(RepositoryError::MissingChunk(id))?;
+        let copy = best_copy(index, &id, request.source.role()).ok_or(RepositoryError::MissingChunk(id))?;
         located.push((copy.block, Wanted { request, offset: copy.offset, chunk_length: copy.length }));
     }
     located.sort_by_key(|(block, wanted)| (*block, wanted.offset, wanted.request.token));

@@ -4,9 +4,9 @@
 use crate::bodies::Snapshot;
 use crate::error::{RepositoryError, Result};
 use crate::ids::{ChunkId, PageHash};
-use crate::index::ChunkRole;
+use crate::index::{ChunkRole, Index, Located, Standing};
 use crate::pack::BlockKind;
-use crate::pages::{self, Leaf, LeafDelta, PageSlot};
+use crate::pages::{self, Leaf, LeafDelta, PageBlock, PageSlot};
 use crate::reader::{Piece, PieceSource, Reader};
 use crate::tree::{self, Content, Entry, EntryKind};
 use std::collections::HashSet;
@@ -44,9 +44,23 @@ impl Reader {
     }
 
     fn leaf_within(&self, id: &ChunkId, depth_left: u32) -> Result<(Leaf, u8)> {
-        let damaged = |error: &dyn std::fmt::Display| RepositoryError::damaged(format!("node {id}"), error);
-        let (kind, bytes) = self.chunk(id, ChunkRole::Leaf)?;
-        if kind != BlockKind::Delta {
+        self.retrying(|index| {
+            let mut last = RepositoryError::MissingChunk(*id);
+            for copy in index.serving(id, ChunkRole::Leaf) {
+                match self.leaf_copy(index, copy, depth_left) {
+                    Ok(found) => return Ok(found),
+                    Err(error) => last = error,
+                }
+            }
+            Err(last)
+        })
+    }
+
+    fn leaf_copy(&self, index: &Index, copy: &Located, depth_left: u32) -> Result<(Leaf, u8)> {
+        let damaged =
+            |error: &dyn std::fmt::Display| RepositoryError::damaged(format!("node {}", copy.id), error);
+        let bytes = self.copy(index, copy)?;
+        if index.block_of(copy).kind != BlockKind::Delta {
             return Ok((Leaf::decode(&bytes).map_err(|e| damaged(&e))?, 0));
         }
         let delta = LeafDelta::decode(&bytes).map_err(|e| damaged(&e))?;
@@ -55,10 +69,26 @@ impl Reader {
         }
         let (base, _) = self.leaf_within(&delta.base, depth_left - 1)?;
         let leaf = delta.apply(base).map_err(|e| damaged(&e))?;
-        if self.repository().keys.id_key.chunk(&leaf.encode()) != *id {
+        if self.repository().keys.id_key.chunk(&leaf.encode()) != copy.id {
             return Err(damaged(&"it is not what its identity says"));
         }
         Ok((leaf, delta.depth))
+    }
+
+    /// The slots of a page block that copies in present packs hold.
+    pub(crate) fn present_slots(&self, block: &ChunkId) -> HashSet<u16> {
+        let index = self.index();
+        let mut slots = HashSet::new();
+        for copy in index
+            .serving(block, ChunkRole::Pages)
+            .filter(|copy| index.pack_of(copy).standing == Standing::Present)
+        {
+            let Ok(bytes) = self.copy(&index, copy) else { continue };
+            if let Ok(decoded) = PageBlock::decode(&bytes) {
+                slots.extend((0..decoded.slots() as u16).filter(|slot| decoded.page(*slot).is_some()));
+            }
+        }
+        slots
     }
 
     /// The leaves of a page map, in order; the inner nodes that lead to them are reported.

@@ -18,7 +18,7 @@ use crate::layout;
 use crate::lease::WriterLease;
 use crate::pack::{BlockKind, ChunkRecord};
 use crate::pages::{self, Leaf, PAGE_BLOCK_BYTES, PAGE_BYTES, PageSlot, SLOTS_PER_NODE};
-use crate::pipeline::{Pipeline, Stored, lane_hint, plain};
+use crate::pipeline::{Pipeline, lane_hint, plain};
 use crate::reader::Reader;
 use crate::repository::{Claim, Repository};
 use crate::snapshots::{Filled, Published};
@@ -27,7 +27,7 @@ use crate::tree::{Content, Entry, EntryKind, Extent, ListingBuilder, Metadata};
 use crate::walk::{CHUNKS_PER_LIST, Reference, encode_list};
 use lifeboat_base::clock::Timestamp;
 use lifeboat_base::failpoint;
-use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::io::Read;
 use std::sync::Arc;
 
@@ -69,6 +69,7 @@ pub struct SnapshotWriter {
     pipeline: Option<Pipeline>,
     chunker: Chunker,
     known: HashSet<(ChunkRole, ChunkId)>,
+    sparse: HashMap<ChunkId, HashSet<u16>>,
     base: Option<Published>,
     levels: Vec<Level>,
     stats: SnapshotStats,
@@ -120,6 +121,7 @@ impl SnapshotWriter {
             lease: Some(lease),
             reader,
             known: HashSet::new(),
+            sparse: HashMap::new(),
             base,
             levels: Vec::new(),
             stats: SnapshotStats::default(),
@@ -254,7 +256,11 @@ impl SnapshotWriter {
             Reference::Leaf(id) => (ChunkRole::Leaf, id),
             Reference::Page { block, .. } => (ChunkRole::Pages, block),
         };
-        if self.is_known(role, &id) {
+        let relied_on = match reference {
+            Reference::Page { block, slot, .. } => self.has_page(&block, slot),
+            _ => self.is_known(role, &id),
+        };
+        if relied_on {
             return Ok(true);
         }
         let kept = match role {
@@ -263,9 +269,24 @@ impl SnapshotWriter {
             ChunkRole::Pages => self.reader.chunk(&id, role).map(|(kind, bytes)| (kind, id, bytes)),
         };
         match kept {
+            // A block that lost slots may have lost this one.
+            Ok((BlockKind::SparsePages, ..)) => Ok(false),
             Ok((kind, id, bytes)) => self.push(kind, role, 0, plain(id, &bytes), &bytes).map(|()| true),
             Err(_) => Ok(false),
         }
+    }
+
+    /// Whether a page can be relied on where it is. A block that lost slots is looked into, since prune may
+    /// have dropped this very slot.
+    fn has_page(&mut self, block: &ChunkId, slot: u16) -> bool {
+        if self.known.contains(&(ChunkRole::Pages, *block)) || self.reader.index().is_present_whole(block) {
+            return true;
+        }
+        if !self.sparse.contains_key(block) {
+            let slots = self.reader.present_slots(block);
+            self.sparse.insert(*block, slots);
+        }
+        self.sparse.get(block).is_some_and(|slots| slots.contains(&slot))
     }
 
     /// Stores the content of a file: `read` gives the bytes of its data extents one after the other. `name`
@@ -452,7 +473,7 @@ impl SnapshotWriter {
         if let Some(slot @ PageSlot::Stored { block, slot: number, hash }) =
             base.and_then(|leaf| leaf.slots.get(n)).copied()
             && hash == self.repository.keys.id_key.page(page)
-            && self.keep(Reference::Page { block, slot: number, hash })?
+            && self.has_page(&block, number)
         {
             return Ok(Some(slot));
         }
@@ -472,7 +493,7 @@ impl SnapshotWriter {
             leaf.slots[*n] =
                 PageSlot::Stored { block, slot: slot as u16, hash: self.repository.keys.id_key.page(page) };
         }
-        if self.is_known(ChunkRole::Pages, &block) {
+        if self.known.contains(&(ChunkRole::Pages, block)) || self.reader.index().is_present_whole(&block) {
             return Ok(());
         }
         self.push(BlockKind::Pages, ChunkRole::Pages, 0, plain(block, &bytes), &bytes)
@@ -518,8 +539,7 @@ impl SnapshotWriter {
     /// Stores everything that is pending.
     fn flush(&mut self) -> Result<()> {
         if let Some(pipeline) = self.pipeline.take() {
-            let Stored { bytes, .. } = pipeline.finish()?;
-            self.stats.stored_bytes += bytes;
+            self.stats.stored_bytes += pipeline.finish()?.bytes;
         }
         Ok(())
     }
@@ -591,6 +611,7 @@ impl SnapshotWriter {
         let lists = self.repository.read_lists()?;
         self.reader = Reader::with_index(&self.repository, Arc::new(self.repository.load_index(&lists)?));
         self.known.clear();
+        self.sparse.clear();
         self.pipeline = Some(Pipeline::new(&self.repository, &self.signer)?);
         let mut references = Vec::new();
         self.reader.references(snapshot, &mut HashSet::new(), &mut |reference| references.push(reference))?;

@@ -62,9 +62,4 @@ impl IdKey {
         hash.copy_from_slice(&full.0[..16]);
         PageHash(hash)
     }
-
-    /// 32 bytes for another purpose, from this key (BLAKE3 in keyed mode over the purpose's name).
-    pub(crate) fn derive(&self, purpose: &str) -> [u8; 32] {
-        self.chunk(purpose.as_bytes()).0
-    }
 }

@@ -1,4 +1,5 @@
 //! What a repository promises, tested from outside. One binary, so that it is linked once.
 
+mod pruning;
 mod snapshots;
 mod support;

@@ -1,0 +1,528 @@
+//! Prune: gives back the space of what nobody needs, beside writers and readers, without a lock.
+//!
+//! 1. A **condemn list** names what may go: packs that nobody needs or that are worth rewriting, index
+//!    objects that they make obsolete. List *n + 1* is opened only after verdict *n*.
+//! 2. Whoever concludes list *n* lists the leases after it exists and waits for exactly those: each slot is
+//!    filled by its snapshot, by a release, or, once the lease has lapsed, by a **void**.
+//! 3. Then all snapshots and holds are read, then the index. What is needed and lies only in condemned packs
+//!    is copied to replacement packs, durable and indexed before the verdict.
+//! 4. The **verdict** names what of the list may be deleted. Deletion follows a verdict only.
+//!
+//! Safety rests on this order. Clocks only decide how long a lease is waited for.
+//! Failpoints: `prune::after-list`, `prune::before-verdict`, `prune::after-verdict`, `prune::between-deletions`.
+
+use crate::bodies::{BulkSet, End, Void};
+use crate::crypto::Signer;
+use crate::envelope::ObjectType;
+use crate::error::{RepositoryError, Result};
+use crate::ids::{BulkName, Position, TicketId};
+use crate::index::{Index, IndexedPack};
+use crate::layout;
+use crate::lists::Lists;
+use crate::mark::{Live, mark};
+use crate::pipeline::write_index_object;
+use crate::reader::Reader;
+use crate::repository::{Claim, Repository};
+use crate::rewrite::rewrite;
+use crate::survey::{self, Proposal};
+use crate::trust::Need;
+use lifeboat_base::clock::{Stopwatch, Timestamp};
+use lifeboat_base::failpoint;
+use lifeboat_objects::list_all;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// The most names of one list, so that it stays one object.
+const MAX_NAMES: usize = 200_000;
+/// A condemned pack of which more than this share turned out to be needed is spared, in percent.
+const SPARE_ABOVE_PERCENT: u64 = 90;
+
+/// How to prune.
+#[derive(Clone, Copy, Debug)]
+pub struct PruneOptions {
+    /// How much waste may stay, in percent of what is needed.
+    pub max_unused_percent: u64,
+    /// How long to wait for leases in all before the rest is left to the next prune.
+    pub wait: Duration,
+    /// Only say what would be done.
+    pub dry_run: bool,
+}
+
+impl Default for PruneOptions {
+    fn default() -> Self {
+        Self { max_unused_percent: 10, wait: Duration::from_mins(60), dry_run: false }
+    }
+}
+
+/// What prune did.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PruneReport {
+    /// Bytes of packs that are needed, as stored.
+    pub live_bytes: u64,
+    /// Bytes of all indexed packs before.
+    pub total_bytes: u64,
+    /// Packs that the list named.
+    pub condemned_packs: u64,
+    /// Packs that were deleted.
+    pub deleted_packs: u64,
+    /// Index objects that were deleted.
+    pub deleted_indexes: u64,
+    /// Bytes that were deleted.
+    pub deleted_bytes: u64,
+    /// Bytes of packs and index objects that replace what was deleted.
+    pub rewritten_bytes: u64,
+    /// Slots that were taken from writers whose lease had lapsed.
+    pub voided: Vec<Position>,
+    /// Leases that prune still waits for; what the list names is deleted once they end.
+    pub waiting_for: Vec<String>,
+}
+
+/// Prunes a repository.
+///
+/// # Errors
+/// Where this machine may not maintain it, or where something that is needed cannot be found: then nothing
+/// is deleted.
+pub fn prune(repository: &Arc<Repository>, options: PruneOptions) -> Result<PruneReport> {
+    let signer = repository.writer()?;
+    repository.trust().permit(&signer.id(), Need::Maintain)?;
+    let mut prune = Prune { repository, signer, options, report: PruneReport::default() };
+    let lists = repository.read_lists()?;
+    if let Some(open) = lists.open.clone() {
+        if options.dry_run {
+            prune.report.waiting_for.push(format!("condemn list {} to be concluded", open.number));
+        } else if !prune.undisturbed(|prune| prune.conclude(&open))? {
+            return Ok(prune.report);
+        }
+    }
+    prune.undisturbed(Prune::open_and_conclude)?;
+    Ok(prune.report)
+}
+
+/// Another prune may conclude a list while we read; it cannot do so again and again within one reading.
+const MAX_DISTURBANCES: u32 = 5;
+
+struct Prune<'r> {
+    repository: &'r Arc<Repository>,
+    signer: Signer,
+    options: PruneOptions,
+    report: PruneReport,
+}
+
+impl Prune<'_> {
+    /// Does something again when it failed because another prune deleted meanwhile what we were reading.
+    fn undisturbed<T>(&mut self, attempt: impl Fn(&mut Self) -> Result<T>) -> Result<T> {
+        for _ in 0..MAX_DISTURBANCES {
+            let before = self.repository.read_lists()?.newest_verdict;
+            match attempt(self) {
+                Err(error) if error.is_not_found() || matches!(error, RepositoryError::MissingChunk(_)) => {
+                    if self.repository.read_lists()?.newest_verdict == before {
+                        return Err(error);
+                    }
+                }
+                other => return other,
+            }
+        }
+        attempt(self)
+    }
+
+    fn open_and_conclude(&mut self) -> Result<()> {
+        let lists = self.repository.read_lists()?;
+        let (proposal, leftovers) = self.propose(&lists)?;
+        self.report.live_bytes = proposal.live_bytes;
+        self.report.total_bytes = proposal.total_bytes;
+        self.report.condemned_packs += proposal.packs.len() as u64;
+        if self.options.dry_run {
+            self.report.deleted_bytes = proposal.freed_bytes;
+            return Ok(());
+        }
+        self.delete(&leftovers)?;
+        if proposal.packs.is_empty() && proposal.indexes.is_empty() {
+            return Ok(());
+        }
+        let number = lists.newest_list + 1;
+        let list = BulkSet {
+            repository: self.repository.id(),
+            number,
+            packs: proposal.packs,
+            indexes: proposal.indexes,
+            logs: Vec::new(),
+            writer: self.signer.id(),
+        };
+        // Whoever loses the race concludes the winner's list.
+        self.repository.create_signed(
+            ObjectType::CondemnList,
+            &layout::condemned(number),
+            &list,
+            &self.signer,
+        )?;
+        failpoint::reach("prune::after-list").map_err(|e| RepositoryError::Io("prune", e))?;
+        let list = self.repository.read_set(ObjectType::CondemnList, number)?;
+        self.conclude(&list)?;
+        Ok(())
+    }
+
+    /// What a new list should name, and dead objects that earlier prunes left behind.
+    fn propose(&self, lists: &Lists) -> Result<(Proposal, BulkSet)> {
+        let snapshots = self.repository.needed_snapshots(&self.pinned()?)?;
+        let reader = Reader::with_index(self.repository, Arc::new(self.repository.load_index(lists)?));
+        let index = reader.index();
+        let live = mark(&reader, &snapshots)?;
+        let pack_bytes = u64::from(self.repository.config.pack_bytes);
+        let mut proposal = survey::propose(&index, &live, self.options.max_unused_percent, pack_bytes);
+        let mut leftovers = self.empty_set();
+        self.unindexed(&index, lists, &mut proposal, &mut leftovers)?;
+        proposal.packs.truncate(MAX_NAMES);
+        let objects = self.repository.index_objects(lists)?;
+        proposal.indexes = survey::propose_indexes(&objects, &proposal.packs);
+        proposal.indexes.truncate(MAX_NAMES);
+        leftovers.indexes = list_all(&*self.repository.store, layout::INDEX)?
+            .iter()
+            .filter_map(|listed| layout::bulk_name(&listed.key))
+            .filter(|name| lists.is_dead(name))
+            .collect();
+        Ok((proposal, leftovers))
+    }
+
+    /// Packs that no index object describes: garbage of a writer that died, once they are old enough; or
+    /// dead already.
+    fn unindexed(
+        &self,
+        index: &Index,
+        lists: &Lists,
+        proposal: &mut Proposal,
+        leftovers: &mut BulkSet,
+    ) -> Result<()> {
+        let indexed: HashSet<BulkName> = index.packs.iter().map(|pack| pack.name).collect();
+        let listed = list_all(&*self.repository.store, layout::PACKS)?;
+        let now = self.now(listed.iter().map(|l| l.arrived).max());
+        let grace = Duration::from_secs(self.repository.config.grace_secs);
+        for object in listed {
+            let Some(name) = layout::bulk_name(&object.key) else { continue };
+            if lists.is_dead(&name) {
+                leftovers.packs.push(name);
+            } else if !indexed.contains(&name) && now.since(object.arrived) >= grace {
+                proposal.packs.push(name);
+                proposal.freed_bytes += object.size_bytes;
+                proposal.total_bytes += object.size_bytes;
+            }
+        }
+        Ok(())
+    }
+
+    /// The present, by our clock or by the store's, whichever is later: a clock that runs behind must not
+    /// make anything look younger than something that has arrived since.
+    fn now(&self, newest_arrival: Option<Timestamp>) -> Timestamp {
+        self.repository.clock().now().max(newest_arrival.unwrap_or_default())
+    }
+
+    fn empty_set(&self) -> BulkSet {
+        let (packs, indexes, logs) = (Vec::new(), Vec::new(), Vec::new());
+        BulkSet {
+            repository: self.repository.id(),
+            number: 0,
+            packs,
+            indexes,
+            logs,
+            writer: self.signer.id(),
+        }
+    }
+
+    /// What leases name as base, and readers as pinned.
+    fn pinned(&self) -> Result<BTreeSet<Position>> {
+        let mut pinned = BTreeSet::new();
+        for lease in self.writer_leases()? {
+            pinned.extend(lease.base);
+        }
+        for reader in self.reader_leases()? {
+            pinned.extend(reader.pins);
+        }
+        Ok(pinned)
+    }
+
+    /// Waits for the leases of a list, saves what is needed, writes the verdict and deletes. False where
+    /// leases are still in the way.
+    fn conclude(&mut self, list: &BulkSet) -> Result<bool> {
+        if !self.await_leases()? {
+            return Ok(false);
+        }
+        if self.repository.read_lists()?.newest_verdict >= list.number {
+            let verdict = self.repository.read_set(ObjectType::Verdict, list.number)?;
+            return self.delete(&verdict).map(|()| true);
+        }
+        let verdict = self.judge(list)?;
+        failpoint::reach("prune::before-verdict").map_err(|e| RepositoryError::Io("prune", e))?;
+        let key = layout::verdict(list.number);
+        if let Claim::Lost =
+            self.repository.create_signed(ObjectType::Verdict, &key, &verdict, &self.signer)?
+        {
+            // Somebody else concluded it; our replacements are garbage for a later prune.
+            self.report.rewritten_bytes = 0;
+        }
+        failpoint::reach("prune::after-verdict").map_err(|e| RepositoryError::Io("prune", e))?;
+        let verdict = self.repository.read_set(ObjectType::Verdict, list.number)?;
+        self.delete(&verdict)?;
+        Ok(true)
+    }
+
+    fn delete(&mut self, verdict: &BulkSet) -> Result<()> {
+        let store = &self.repository.store;
+        let packs = verdict.packs.iter().map(|name| (layout::pack(name), true));
+        let indexes = verdict.indexes.iter().map(|name| (layout::index(name), false));
+        for (key, is_pack) in indexes.chain(packs) {
+            let size = match store.head(&key) {
+                Ok(listed) => listed.size_bytes,
+                Err(error) if error.is_not_found() => continue,
+                Err(error) => return Err(error.into()),
+            };
+            store.delete(&key)?;
+            failpoint::reach("prune::between-deletions").map_err(|e| RepositoryError::Io("prune", e))?;
+            self.report.deleted_bytes += size;
+            self.report.deleted_packs += u64::from(is_pack);
+            self.report.deleted_indexes += u64::from(!is_pack);
+        }
+        Ok(())
+    }
+
+    /// What of a list may be deleted, once everything that is needed is safe elsewhere.
+    fn judge(&mut self, list: &BulkSet) -> Result<BulkSet> {
+        let lists = self.repository.read_lists()?;
+        // Snapshots are read before the index: whatever they refer to was indexed before they were
+        // published.
+        let snapshots = self.repository.needed_snapshots(&self.pinned()?)?;
+        let reader = Reader::with_index(self.repository, Arc::new(self.repository.load_index(&lists)?));
+        let live = mark(&reader, &snapshots)?;
+        let index = reader.index();
+        let spared = spared(&index, &live, list);
+        let condemned: Vec<BulkName> =
+            list.packs.iter().filter(|name| !spared.contains(*name)).copied().collect();
+        let replacements = rewrite(&reader, &self.signer, &live, &condemned)?;
+        self.report.rewritten_bytes +=
+            replacements.iter().map(|pack| u64::from(pack.size_bytes)).sum::<u64>();
+        self.reindex(&lists, list, &condemned, replacements)?;
+        Ok(BulkSet {
+            packs: condemned,
+            indexes: list.indexes.clone(),
+            writer: self.signer.id(),
+            ..list.clone()
+        })
+    }
+
+    /// Describes replacements, and every surviving pack that only condemned index objects describe, in new
+    /// index objects.
+    fn reindex(
+        &mut self,
+        lists: &Lists,
+        list: &BulkSet,
+        condemned: &[BulkName],
+        replacements: Vec<IndexedPack>,
+    ) -> Result<()> {
+        let going: HashSet<&BulkName> = condemned.iter().collect();
+        let going_objects: HashSet<&BulkName> = list.indexes.iter().collect();
+        let objects = self.repository.index_objects(lists)?;
+        let mut described: HashSet<BulkName> = objects
+            .iter()
+            .filter(|(name, _)| !going_objects.contains(name))
+            .flat_map(|(_, packs)| packs.iter().map(|p| p.name))
+            .collect();
+        let mut orphans: Vec<IndexedPack> = replacements;
+        described.extend(orphans.iter().map(|pack| pack.name));
+        for (_, packs) in objects.into_iter().filter(|(name, _)| going_objects.contains(name)) {
+            for pack in packs {
+                if !going.contains(&pack.name) && !lists.is_dead(&pack.name) && described.insert(pack.name) {
+                    orphans.push(pack);
+                }
+            }
+        }
+        for group in crate::index::groups(orphans) {
+            let (_, bytes) = write_index_object(self.repository, &self.signer, &group)?;
+            self.report.rewritten_bytes += bytes;
+        }
+        Ok(())
+    }
+
+    /// Waits for every lease that exists now; true when each of them has ended.
+    fn await_leases(&mut self) -> Result<bool> {
+        let watch = Stopwatch::start();
+        let mut writers = self.writer_leases()?;
+        let mut readers = self.reader_leases()?;
+        loop {
+            let mut still = Vec::new();
+            for lease in writers {
+                if !self.has_ended(&lease, &watch)? {
+                    still.push(lease);
+                }
+            }
+            writers = still;
+            let ended = self.repository.ended(layout::READERS_ENDED)?;
+            let mut still = Vec::new();
+            for reader in readers {
+                if !ended.contains(&reader.ticket) && !self.end_if_lapsed(&reader, &watch)? {
+                    still.push(reader);
+                }
+            }
+            readers = still;
+            if writers.is_empty() && readers.is_empty() {
+                return Ok(true);
+            }
+            if watch.elapsed() >= self.options.wait {
+                self.report.waiting_for = writers
+                    .iter()
+                    .map(|l| format!("the writer of {}", l.position))
+                    .chain(readers.iter().map(|r| format!("a reader ({})", r.purpose)))
+                    .collect();
+                return Ok(false);
+            }
+            std::thread::sleep(
+                Duration::from_secs(self.repository.config.lease_secs).min(Duration::from_secs(20)) / 20,
+            );
+        }
+    }
+
+    /// Whether a writer's slot is filled; a lapsed one is filled with a void.
+    fn has_ended(&mut self, lease: &WriterClaim, watch: &Stopwatch) -> Result<bool> {
+        if self.repository.slot(&lease.position)?.is_some() {
+            return Ok(true);
+        }
+        let newest = self.newest_arrival(&format!("{}/", crate::lease::lease_prefix(&lease.position)))?;
+        if !self.has_lapsed(newest.unwrap_or(lease.arrived), watch) {
+            return Ok(false);
+        }
+        let at = self.repository.clock().now();
+        let void = Void { repository: self.repository.id(), position: lease.position.clone(), at };
+        let claim = self.repository.create_signed(
+            ObjectType::Void,
+            &layout::snapshot(&lease.position),
+            &void,
+            &self.signer,
+        )?;
+        if let Claim::Won = claim {
+            self.report.voided.push(lease.position.clone());
+        }
+        // The slot is filled now, by us or by a snapshot that was faster: the lease's objects may go.
+        for listed in
+            list_all(&*self.repository.store, &format!("{}/", crate::lease::lease_prefix(&lease.position)))?
+        {
+            self.repository.store.delete(&listed.key)?;
+        }
+        Ok(true)
+    }
+
+    fn end_if_lapsed(&self, reader: &ReaderClaim, watch: &Stopwatch) -> Result<bool> {
+        let prefix = format!("{}{}/", layout::READERS, reader.ticket);
+        let newest = self.newest_arrival(&prefix)?;
+        if !self.has_lapsed(newest.unwrap_or(reader.arrived), watch) {
+            return Ok(false);
+        }
+        let end = End {
+            repository: self.repository.id(),
+            ticket: reader.ticket,
+            at: self.repository.clock().now(),
+        };
+        self.repository.create_signed(
+            ObjectType::End,
+            &layout::reader_ended(&reader.ticket),
+            &end,
+            &self.signer,
+        )?;
+        for listed in list_all(&*self.repository.store, &prefix)? {
+            self.repository.store.delete(&listed.key)?;
+        }
+        Ok(true)
+    }
+
+    fn newest_arrival(&self, prefix: &str) -> Result<Option<Timestamp>> {
+        Ok(list_all(&*self.repository.store, prefix)?.into_iter().map(|listed| listed.arrived).max())
+    }
+
+    /// A lease has lapsed when no renewal came for the lease time, by our clock, or when we have watched it
+    /// for that long ourselves.
+    fn has_lapsed(&self, newest: Timestamp, watch: &Stopwatch) -> bool {
+        let lease = Duration::from_secs(self.repository.config.lease_secs);
+        let now = self.repository.clock().now();
+        now.since(newest) > lease || (newest > now && watch.elapsed() > lease)
+    }
+
+    fn writer_leases(&self) -> Result<Vec<WriterClaim>> {
+        let mut claims: BTreeMap<Position, WriterClaim> = BTreeMap::new();
+        for listed in list_all(&*self.repository.store, layout::LEASES)? {
+            let Some((position, _)) = layout::lease_parts(&listed.key) else { continue };
+            let lease = match self.repository.read::<crate::bodies::Lease>(
+                ObjectType::Lease,
+                &listed.key,
+                Need::Write,
+            ) {
+                Ok(opened) => opened.body,
+                // Removed since it was listed: its slot is filled.
+                Err(error) if error.is_not_found() => continue,
+                Err(error) => return Err(error),
+            };
+            let claim = claims.entry(position.clone()).or_insert_with(|| WriterClaim {
+                position,
+                base: None,
+                arrived: listed.arrived,
+            });
+            claim.arrived = claim.arrived.max(listed.arrived);
+            claim.base = claim.base.take().or(lease.base);
+        }
+        Ok(claims.into_values().collect())
+    }
+
+    fn reader_leases(&self) -> Result<Vec<ReaderClaim>> {
+        let ended = self.repository.ended(layout::READERS_ENDED)?;
+        let mut claims: BTreeMap<TicketId, ReaderClaim> = BTreeMap::new();
+        for listed in list_all(&*self.repository.store, layout::READERS)? {
+            let Some(ticket) = layout::ticket(&listed.key).filter(|ticket| !ended.contains(ticket)) else {
+                continue;
+            };
+            let lease = match self.repository.read::<crate::bodies::ReaderLease>(
+                ObjectType::ReaderLease,
+                &listed.key,
+                Need::Write,
+            ) {
+                Ok(opened) => opened.body,
+                Err(error) if error.is_not_found() => continue,
+                Err(error) => return Err(error),
+            };
+            let claim = claims.entry(ticket).or_insert_with(|| ReaderClaim {
+                ticket,
+                pins: lease.pins,
+                arrived: listed.arrived,
+                purpose: lease.purpose,
+            });
+            claim.arrived = claim.arrived.max(listed.arrived);
+        }
+        Ok(claims.into_values().collect())
+    }
+}
+
+/// A writer that claims a slot.
+struct WriterClaim {
+    position: Position,
+    base: Option<Position>,
+    arrived: Timestamp,
+}
+
+/// A reader that pins snapshots.
+struct ReaderClaim {
+    ticket: TicketId,
+    pins: Vec<Position>,
+    arrived: Timestamp,
+    purpose: String,
+}
+
+/// The packs of a list that turned out to be needed almost whole: rewriting them would gain nothing.
+fn spared(index: &Index, live: &Live, list: &BulkSet) -> HashSet<BulkName> {
+    let small = list.packs.len() > 1;
+    let uses = survey::pack_uses(index, live);
+    let named: HashSet<&BulkName> = list.packs.iter().collect();
+    uses.iter()
+        .filter_map(|used| used.name.map(|name| (name, used)))
+        .filter(|(name, used)| {
+            named.contains(name)
+                && used.live * 100 > used.size * SPARE_ABOVE_PERCENT
+                && !(small && used.size < (1 << 20))
+        })
+        .map(|(name, _)| name)
+        .collect()
+}
