@@ -19,7 +19,7 @@ const RESERVED: Range = Range { start: 0x4000_0001, length: 1 };
 const SHARED: Range = Range { start: 0x4000_0002, length: 510 };
 
 /// The pause between two attempts grows from the first to the second: a commit takes milliseconds.
-const RETRY: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(25));
+const RETRY: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(5));
 
 #[derive(Clone, Copy)]
 struct Range {

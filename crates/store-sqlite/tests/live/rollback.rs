@@ -60,6 +60,7 @@ fn a_hot_journal_is_rolled_back_in_the_copy_and_nowhere_else() {
 }
 
 #[test]
+#[expect(clippy::print_stdout, reason = "a seed that failed has to be seen")]
 fn writers_killed_at_random_leave_what_can_be_read() {
     let seed = std::env::var("LIFEBOAT_TEST_SEED")
         .map_or_else(|_| lifeboat_base::random::below(u64::MAX), |seed| seed.parse().unwrap());

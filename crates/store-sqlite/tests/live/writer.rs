@@ -117,6 +117,8 @@ fn count_for_ever(connection: &Connection, rows: i64) {
     add(connection, rows).unwrap();
     say("ready");
     loop {
+        // Else one writer would have the database again before the other one looks.
+        std::thread::sleep(Duration::from_millis(2));
         // A database that was locked for a minute is the test's failure to notice, not the writer's.
         add(connection, rows).unwrap();
     }
