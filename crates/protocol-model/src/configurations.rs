@@ -123,6 +123,14 @@ pub const QUICK: &[Config] = &[
         most_listed: 8,
         ..PAIR
     },
+    Config {
+        name: "q8 two writers that read verdicts before lists, with the same new chunk and two attempts each",
+        packs: &[],
+        indexes: &[],
+        attempts: 2,
+        read_order: ReadOrder::VerdictsFirst,
+        ..PAIR
+    },
 ];
 
 /// The searches that take minutes each. In those that speak of a new chunk a writer uploads before the
