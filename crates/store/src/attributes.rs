@@ -64,10 +64,15 @@ pub fn metadata_of(stat: &Stat) -> Metadata {
         changed: file_time(stat.st_ctime, stat.st_ctime_nsec),
         inode: stat.st_ino,
         device: stat.st_dev,
-        links: u64::from(stat.st_nlink),
+        links: widen(stat.st_nlink),
         device_number: if is_device { stat.st_rdev } else { 0 },
         xattrs: Vec::new(),
     }
+}
+
+/// 32 bits on some architectures and 64 on others.
+fn widen(number: impl Into<u64>) -> u64 {
+    number.into()
 }
 
 fn file_time(secs: i64, nanos: impl TryInto<u32>) -> FileTime {
@@ -126,7 +131,7 @@ impl XattrReader {
         for name in self.names[..length].split(|byte| *byte == 0).filter(|name| !name.is_empty()) {
             match get(name, &mut self.value) {
                 Ok(length) => {
-                    xattrs.push(Xattr { name: name.to_vec(), value: self.value[..length].to_vec() })
+                    xattrs.push(Xattr { name: name.to_vec(), value: self.value[..length].to_vec() });
                 }
                 // Removed since it was listed, or listed by a layer that cannot tell its value.
                 Err(Errno::NODATA | Errno::OPNOTSUPP) => {}

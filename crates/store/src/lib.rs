@@ -16,8 +16,9 @@ pub mod exclude;
 pub mod glob;
 pub mod listing;
 pub mod materialise;
-#[cfg(any(test, feature = "memory"))]
-pub mod memory;
+#[cfg(test)]
+mod memory;
+pub mod progress;
 pub mod sparse;
 #[cfg(test)]
 mod testing;

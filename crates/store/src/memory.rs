@@ -1,14 +1,12 @@
-//! A snapshot's tree in memory, in the place of a repository: for tests of drivers, and of what a hostile
-//! snapshot can do. It holds whatever it is given; nothing is checked.
+//! A snapshot's tree in memory, in the place of a repository: for tests of what a hostile snapshot can
+//! do. It holds whatever it is given; nothing is checked.
 
 use crate::materialise::MaterialiseError;
-use crate::tree::{TreeReader, TreeWriter};
-use lifeboat_base::clock::Timestamp;
+use crate::tree::{TreeReader, VisitEntry, VisitPiece};
 use lifeboat_repository::ids::ChunkId;
-use lifeboat_repository::tree::{Content, Entry, EntryKind, Extent, Metadata};
+use lifeboat_repository::tree::{Content, Entry, Extent, Metadata};
 use lifeboat_repository::{Deliver, Descend, Piece, PieceSource, RepositoryError, Request};
 use std::collections::HashMap;
-use std::io::Read;
 use std::sync::Arc;
 
 /// How many entries a node holds: few, so that listings have several.
@@ -20,18 +18,18 @@ const THREADS: usize = 3;
 
 /// A tree in memory.
 #[derive(Clone, Debug, Default)]
-pub struct MemoryTree {
+pub(crate) struct MemoryTree {
     /// The nodes of the root's listing.
-    pub nodes: Vec<ChunkId>,
+    pub(crate) nodes: Vec<ChunkId>,
     /// The root's metadata.
-    pub metadata: Metadata,
+    pub(crate) metadata: Metadata,
     listings: HashMap<ChunkId, Vec<Entry>>,
     chunks: HashMap<ChunkId, Arc<[u8]>>,
 }
 
 impl MemoryTree {
     /// Adds a listing and gives back its nodes.
-    pub fn add_listing(&mut self, entries: Vec<Entry>) -> Vec<ChunkId> {
+    pub(crate) fn add_listing(&mut self, entries: Vec<Entry>) -> Vec<ChunkId> {
         let nodes = entries.chunks(NODE_ENTRIES).map(|entries| {
             let id = number(self.listings.len());
             self.listings.insert(id, entries.to_vec());
@@ -41,7 +39,7 @@ impl MemoryTree {
     }
 
     /// Adds a stream and gives back its content.
-    pub fn add_stream(&mut self, bytes: &[u8]) -> Content {
+    pub(crate) fn add_stream(&mut self, bytes: &[u8]) -> Content {
         let ids = bytes.chunks(CHUNK_BYTES).map(|chunk| {
             let id = number(self.chunks.len());
             self.chunks.insert(id, chunk.into());
@@ -51,7 +49,7 @@ impl MemoryTree {
     }
 
     /// Forgets a chunk, as a damaged repository would.
-    pub fn lose_chunks(&mut self) {
+    pub(crate) fn lose_chunks(&mut self) {
         self.chunks.clear();
     }
 
@@ -91,10 +89,7 @@ impl TreeReader for MemoryTree {
         &self.metadata
     }
 
-    fn walk(
-        &self,
-        visit: &mut dyn FnMut(&[u8], &Entry) -> Result<Descend, MaterialiseError>,
-    ) -> Result<(), MaterialiseError> {
+    fn walk(&self, visit: &mut VisitEntry<'_>) -> Result<(), MaterialiseError> {
         let mut levels = vec![(Vec::new(), self.listing(&self.nodes)?.into_iter())];
         while let Some((path, entries)) = levels.last_mut() {
             let Some(entry) = entries.next() else {
@@ -121,11 +116,7 @@ impl TreeReader for MemoryTree {
         Ok(found)
     }
 
-    fn pieces(
-        &self,
-        entry: &Entry,
-        visit: &mut dyn FnMut(Piece) -> Result<(), MaterialiseError>,
-    ) -> Result<(), MaterialiseError> {
+    fn pieces(&self, entry: &Entry, visit: &mut VisitPiece<'_>) -> Result<(), MaterialiseError> {
         let Content::Chunks { chunks, extents, .. } = &entry.content else { return Ok(()) };
         let whole = [Extent { offset: 0, length: self.stream_length(chunks)? }];
         let mut extents = if extents.is_empty() { &whole[..] } else { extents }.iter().copied();
@@ -159,102 +150,5 @@ impl TreeReader for MemoryTree {
                 (0..THREADS).map(|thread| scope.spawn(move || deliver_share(thread))).collect();
             threads.into_iter().try_for_each(|thread| thread.join().unwrap_or(Err(RepositoryError::Aborted)))
         })
-    }
-}
-
-/// Writes a [`MemoryTree`], with another as its base.
-#[derive(Debug, Default)]
-pub struct MemoryWriter {
-    tree: MemoryTree,
-    base: Option<(MemoryTree, Timestamp)>,
-    levels: Vec<WriterLevel>,
-    /// How many streams were kept.
-    pub streams: u64,
-    /// How many contents were taken over.
-    pub reused: u64,
-}
-
-#[derive(Debug, Default)]
-struct WriterLevel {
-    entries: Vec<Entry>,
-    base: Vec<Entry>,
-}
-
-impl MemoryWriter {
-    /// A writer, with the snapshot that it may take content from and when that was begun.
-    pub fn new(base: Option<(MemoryTree, Timestamp)>) -> Self {
-        let mut writer = Self { base, ..Self::default() };
-        let (entries, tree) = match &writer.base {
-            Some((tree, _)) => {
-                (writer.base_listing(&tree.nodes), MemoryTree { nodes: Vec::new(), ..tree.clone() })
-            }
-            None => (Vec::new(), MemoryTree::default()),
-        };
-        writer.tree = tree;
-        writer.levels.push(WriterLevel { entries: Vec::new(), base: entries });
-        writer
-    }
-
-    /// The tree.
-    pub fn finish(mut self, metadata: Metadata) -> MemoryTree {
-        let entries = self.levels.pop().map(|level| level.entries).unwrap_or_default();
-        self.tree.nodes = self.tree.add_listing(entries);
-        self.tree.metadata = metadata;
-        self.tree
-    }
-
-    fn base_listing(&self, nodes: &[ChunkId]) -> Vec<Entry> {
-        let Some((base, _)) = &self.base else { return Vec::new() };
-        base.listing(nodes).unwrap_or_default()
-    }
-}
-
-impl TreeWriter for MemoryWriter {
-    fn base_taken(&self) -> Option<Timestamp> {
-        self.base.as_ref().map(|(_, taken)| *taken)
-    }
-
-    fn base_entry(&mut self, name: &[u8]) -> Result<Option<Entry>, RepositoryError> {
-        let level = self.levels.last();
-        Ok(level.and_then(|level| level.base.iter().find(|entry| entry.name == name)).cloned())
-    }
-
-    fn reuse(&mut self, base: &Entry) -> Result<Option<Content>, RepositoryError> {
-        let held = match &base.content {
-            Content::Chunks { chunks, .. } => chunks.iter().all(|id| self.tree.chunks.contains_key(id)),
-            _ => true,
-        };
-        self.reused += u64::from(held);
-        Ok(held.then(|| base.content.clone()))
-    }
-
-    fn keep(&mut self, _: &[u8], stream: &mut dyn Read) -> Result<Content, RepositoryError> {
-        let mut bytes = Vec::new();
-        stream.read_to_end(&mut bytes).map_err(RepositoryError::Source)?;
-        self.streams += 1;
-        Ok(self.tree.add_stream(&bytes))
-    }
-
-    fn add(&mut self, entry: Entry) -> Result<(), RepositoryError> {
-        if let Some(level) = self.levels.last_mut() {
-            level.entries.push(entry);
-        }
-        Ok(())
-    }
-
-    fn enter(&mut self, name: &[u8]) -> Result<(), RepositoryError> {
-        let base = match self.base_entry(name)? {
-            Some(Entry { content: Content::Listing { nodes }, .. }) => self.base_listing(&nodes),
-            _ => Vec::new(),
-        };
-        self.levels.push(WriterLevel { entries: Vec::new(), base });
-        Ok(())
-    }
-
-    fn leave(&mut self, mut directory: Entry) -> Result<(), RepositoryError> {
-        debug_assert_eq!(directory.kind, EntryKind::Directory);
-        let entries = self.levels.pop().map(|level| level.entries).unwrap_or_default();
-        directory.content = Content::Listing { nodes: self.tree.add_listing(entries) };
-        self.add(directory)
     }
 }

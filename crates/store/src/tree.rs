@@ -1,57 +1,17 @@
-//! What a driver needs of a repository: a snapshot's tree to write and to read.
+//! What a restore needs of a repository: a snapshot's tree to read.
 //!
-//! The repository implements it; so does a tree in memory, in tests. Drivers see nothing else of what a
-//! repository is.
+//! The repository implements it; so does a tree in memory, in tests. A restore sees nothing
+//! else of what a repository is.
 
 use crate::materialise::MaterialiseError;
-use lifeboat_base::clock::Timestamp;
-use lifeboat_repository::tree::{Content, Entry, Metadata};
+use lifeboat_repository::tree::{Entry, Metadata};
 use lifeboat_repository::{Deliver, Descend, Piece, Reader, RepositoryError, Request, Snapshot};
-use std::io::Read;
 
-/// A snapshot's tree that is being written: depth first, in each directory in byte order of the names.
-pub trait TreeWriter {
-    /// When the snapshot that the base entries come from was begun; `None` without one.
-    fn base_taken(&self) -> Option<Timestamp>;
+/// Takes an entry of a tree with the path of its directory, and says whether to go into it.
+pub type VisitEntry<'a> = dyn FnMut(&[u8], &Entry) -> Result<Descend, MaterialiseError> + 'a;
 
-    /// The entry of this name in the same directory of the base.
-    ///
-    /// # Errors
-    /// Where the base cannot be read.
-    fn base_entry(&mut self, name: &[u8]) -> Result<Option<Entry>, RepositoryError>;
-
-    /// Takes the content of a base entry over, where the repository still holds all of it.
-    ///
-    /// # Errors
-    /// Where the repository cannot be asked.
-    fn reuse(&mut self, base: &Entry) -> Result<Option<Content>, RepositoryError>;
-
-    /// Keeps the content of a file of this name. It is recorded with an entry that [`TreeWriter::add`] gets
-    /// later, or with none.
-    ///
-    /// # Errors
-    /// [`RepositoryError::Source`] where the stream fails: the writer goes on as if nothing had been kept.
-    /// Otherwise where the repository fails.
-    fn keep(&mut self, name: &[u8], stream: &mut dyn Read) -> Result<Content, RepositoryError>;
-
-    /// Records an entry that is no directory.
-    ///
-    /// # Errors
-    /// Where the repository fails, or the name does not sort after the one before.
-    fn add(&mut self, entry: Entry) -> Result<(), RepositoryError>;
-
-    /// Goes down into a directory.
-    ///
-    /// # Errors
-    /// Where the base cannot be read.
-    fn enter(&mut self, name: &[u8]) -> Result<(), RepositoryError>;
-
-    /// Goes up again and records the directory; the writer fills in its listing.
-    ///
-    /// # Errors
-    /// As [`TreeWriter::add`].
-    fn leave(&mut self, directory: Entry) -> Result<(), RepositoryError>;
-}
+/// Takes a piece of a file.
+pub type VisitPiece<'a> = dyn FnMut(Piece) -> Result<(), MaterialiseError> + 'a;
 
 /// A snapshot's tree to read.
 pub trait TreeReader: Sync {
@@ -63,10 +23,7 @@ pub trait TreeReader: Sync {
     ///
     /// # Errors
     /// Of `visit`, or where a listing is missing or damaged.
-    fn walk(
-        &self,
-        visit: &mut dyn FnMut(&[u8], &Entry) -> Result<Descend, MaterialiseError>,
-    ) -> Result<(), MaterialiseError>;
+    fn walk(&self, visit: &mut VisitEntry<'_>) -> Result<(), MaterialiseError>;
 
     /// The entry at a path, or `None`.
     ///
@@ -78,11 +35,7 @@ pub trait TreeReader: Sync {
     ///
     /// # Errors
     /// Of `visit`, or where what lists the pieces is missing or damaged.
-    fn pieces(
-        &self,
-        entry: &Entry,
-        visit: &mut dyn FnMut(Piece) -> Result<(), MaterialiseError>,
-    ) -> Result<(), MaterialiseError>;
+    fn pieces(&self, entry: &Entry, visit: &mut VisitPiece<'_>) -> Result<(), MaterialiseError>;
 
     /// Fetches pieces, each compressed block once, and delivers them in any order, from several threads.
     ///
@@ -107,10 +60,7 @@ impl TreeReader for SnapshotTree<'_> {
         &self.snapshot.root_metadata
     }
 
-    fn walk(
-        &self,
-        visit: &mut dyn FnMut(&[u8], &Entry) -> Result<Descend, MaterialiseError>,
-    ) -> Result<(), MaterialiseError> {
+    fn walk(&self, visit: &mut VisitEntry<'_>) -> Result<(), MaterialiseError> {
         self.reader.walk(self.snapshot, visit)
     }
 
@@ -118,11 +68,7 @@ impl TreeReader for SnapshotTree<'_> {
         self.reader.entry(self.snapshot, path)
     }
 
-    fn pieces(
-        &self,
-        entry: &Entry,
-        visit: &mut dyn FnMut(Piece) -> Result<(), MaterialiseError>,
-    ) -> Result<(), MaterialiseError> {
+    fn pieces(&self, entry: &Entry, visit: &mut VisitPiece<'_>) -> Result<(), MaterialiseError> {
         self.reader.pieces(entry, visit)
     }
 

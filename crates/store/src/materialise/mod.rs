@@ -25,6 +25,7 @@ use crate::attributes::{self, Creator};
 use crate::directory::{Directory, Name, UnsafeName};
 use crate::error::{PathError, display_path};
 use crate::exclude::Include;
+use crate::progress::Progress;
 use crate::tree::TreeReader;
 use lifeboat_base::{Hint, failpoint};
 use lifeboat_repository::tree::{Content, Entry, EntryKind, Metadata};
@@ -37,7 +38,7 @@ use std::collections::HashMap;
 use std::io;
 use std::sync::Arc;
 
-pub use outcome::{Progress, Report};
+pub use outcome::Report;
 
 /// How a tree is restored.
 #[derive(Clone, Copy, Debug)]

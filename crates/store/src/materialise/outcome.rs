@@ -2,8 +2,8 @@
 
 use crate::attributes::Refusal;
 use crate::error::{PathError, Problems};
+use crate::progress::Progress;
 use std::io;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 /// What a restore did.
@@ -27,15 +27,6 @@ pub struct Report {
     pub refused: Problems,
 }
 
-/// How far a restore is, for whoever shows it.
-#[derive(Debug, Default)]
-pub struct Progress {
-    /// Entries that are whole.
-    pub entries: AtomicU64,
-    /// Bytes written.
-    pub bytes: AtomicU64,
-}
-
 /// The report while it is made.
 #[derive(Debug, Default)]
 pub(super) struct Outcome {
@@ -44,7 +35,7 @@ pub(super) struct Outcome {
 
 impl Outcome {
     pub(super) fn count(&self, progress: &Progress, add: impl FnOnce(&mut Report)) {
-        progress.entries.fetch_add(1, Ordering::Relaxed);
+        progress.count_entry();
         self.change(add);
     }
 

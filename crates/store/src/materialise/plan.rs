@@ -3,11 +3,12 @@
 //! A window is bounded in memory. Within it the repository may deliver in any order and from several
 //! threads; a file is created with its first piece and gets its metadata with its last.
 
-use super::outcome::{Outcome, Progress};
+use super::outcome::Outcome;
 use super::place::{Place, Pool};
 use crate::attributes::{self, Creator};
 use crate::directory::{Directory, Name};
 use crate::error::PathError;
+use crate::progress::Progress;
 use lifeboat_base::failpoint;
 use lifeboat_repository::tree::{Entry, Metadata};
 use lifeboat_repository::{Piece, Request};
@@ -15,7 +16,6 @@ use rustix::fs::Mode;
 use std::collections::VecDeque;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// How many files of several pieces stay open at once.
@@ -210,7 +210,7 @@ impl Writer<'_> {
     ) -> io::Result<()> {
         let handle = self.handle(slot, state)?;
         write_all_at(&handle, bytes, destination.offset)?;
-        self.progress.bytes.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+        self.progress.count_bytes(bytes.len() as u64);
         if state.left == 0 {
             return self.finish(slot, state, handle);
         }
