@@ -365,6 +365,24 @@ pub struct Snapshot {
     pub program: String,
 }
 
+/// A snapshot of another repository: what its writer signed, verbatim, at a slot of the copier's chain.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub(crate) struct CopiedSnapshot {
+    #[n(0)]
+    pub(crate) repository: RepositoryId,
+    #[n(1)]
+    pub(crate) position: Position,
+    /// Body and signature of the snapshot as the origin has it.
+    #[n(2)]
+    pub(crate) snapshot: crate::envelope::Signed,
+    /// Snapshots of the same dataset that the origin had and that were not copied.
+    #[n(3)]
+    pub(crate) left_out: Vec<Position>,
+    #[cbor(n(4), with = "time")]
+    pub(crate) at: Timestamp,
+}
+
 /// A slot given up by its own writer.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 #[cbor(map)]

@@ -67,6 +67,8 @@ pub enum ObjectType {
     Origin = 18,
     /// A pack; never in an envelope, but it names the keys of packs.
     Pack = 19,
+    /// A snapshot that was copied from another repository, verbatim.
+    CopiedSnapshot = 20,
 }
 
 impl ObjectType {
@@ -91,6 +93,7 @@ impl ObjectType {
             Leader,
             Heartbeat,
             Origin,
+            CopiedSnapshot,
         ]
         .into_iter()
         .find(|kind| *kind as u8 == number)
@@ -159,7 +162,10 @@ pub(crate) fn wrap(
     let mut payload = Vec::with_capacity(signed.body.len() + 128);
     minicbor::encode(signed, &mut payload).map_err(|e| RepositoryError::damaged("new object", e))?;
     let mut flags = 0;
-    if payload.len() >= COMPRESS_FROM_BYTES
+    // An open object is never compressed: nothing but its signature protects it, and a compressed form
+    // could be changed without changing what it says.
+    if matches!(seal, Seal::To { .. })
+        && payload.len() >= COMPRESS_FROM_BYTES
         && let Some(compressed) = compress(&payload)
     {
         payload = compressed;
@@ -245,6 +251,9 @@ pub(crate) fn header(bytes: &[u8]) -> std::result::Result<Header, EnvelopeError>
         return Err(EnvelopeError::Malformed("unknown flags"));
     }
     let epoch = u32::from_le_bytes([header[8], header[9], header[10], header[11]]);
+    if flags & FLAG_SEALED == 0 && (epoch != 0 || flags != 0) {
+        return Err(EnvelopeError::Malformed("an open object names an epoch or is compressed"));
+    }
     Ok(Header { kind, flags, epoch })
 }
 

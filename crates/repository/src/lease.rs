@@ -146,7 +146,8 @@ impl ReaderPin {
         purpose: &str,
     ) -> Result<Self> {
         let ticket = TicketId(random::bytes());
-        let (pins, purpose, signer) = (pins.to_vec(), purpose.to_owned(), signer.clone());
+        let (wanted, purpose, signer) = (pins, purpose.to_owned(), signer.clone());
+        let pins = pins.to_vec();
         let renew = {
             let signer = signer.clone();
             move |repository: &Repository, renewal| {
@@ -165,8 +166,14 @@ impl ReaderPin {
             }
         };
         renew(repository, 0)?;
+        // Forgotten before our pin was there: prune need not have seen it.
+        let forgotten = repository.forgotten()?;
         let renewals = Some(Renewals::start(repository, renew));
-        Ok(Self { ticket, repository: repository.clone(), signer, renewals })
+        let pin = Self { ticket, repository: repository.clone(), signer, renewals };
+        match wanted.iter().find(|position| forgotten.contains(position)) {
+            Some(position) => Err(RepositoryError::NoSuchSnapshot(position.to_string())),
+            None => Ok(pin),
+        }
     }
 
     fn end(&mut self) -> Result<()> {

@@ -15,7 +15,9 @@
 //! This crate deliberately knows no store, no driver and no plan: what a snapshot was read from is text to it.
 
 mod bodies;
+mod check;
 mod chunker;
+mod copy;
 mod crypto;
 mod envelope;
 mod error;
@@ -43,6 +45,8 @@ mod walk;
 mod writer;
 
 pub use bodies::{ChunkerParameters, Config, EnrolledWriter, Hold, Role, SlotInfo, Snapshot, SnapshotStats};
+pub use check::{CheckOptions, CheckProgress, CheckReport, LostFile, Problem, check};
+pub use copy::{CopyReport, copy};
 pub use crypto::{EpochPrivateKey, EpochPublicKey, IdKey, PublicKey, Signer};
 pub use envelope::{EnvelopeError, FORMAT, ObjectType, fuzz_unwrap};
 pub use error::{RepositoryError, Result};

@@ -36,17 +36,24 @@ impl Live {
 impl Repository {
     /// The snapshots whose content must stay: all that are not forgotten, those that are held, and those
     /// that leases name as base or pin.
-    pub(crate) fn needed_snapshots(&self, pinned: &BTreeSet<Position>) -> Result<Vec<Published>> {
+    ///
+    /// `pinned` is asked after the snapshots and tombstones are read, and the holds after it: whoever pins
+    /// looks for a tombstone after he has pinned, so that one of the two sees the other.
+    pub(crate) fn needed_snapshots(
+        &self,
+        pinned: impl FnOnce() -> Result<BTreeSet<Position>>,
+    ) -> Result<Vec<Published>> {
         let mut unreadable = Vec::new();
         let mut needed = self.snapshots(None, &mut unreadable)?;
         if let Some(unreadable) = unreadable.pop() {
             return Err(unreadable.error);
         }
-        let listed: HashSet<Position> = needed.iter().map(|p| p.snapshot.position.clone()).collect();
+        let listed: HashSet<Position> = needed.iter().map(|p| p.slot.clone()).collect();
+        let pinned = pinned()?;
         let held: BTreeSet<Position> = self.holds()?.into_iter().map(|hold| hold.position).collect();
-        for position in held.union(pinned).filter(|position| !listed.contains(position)) {
+        for position in held.union(&pinned).filter(|position| !listed.contains(position)) {
             if let Some(Filled::Snapshot(opened)) = self.slot(position)? {
-                needed.push(Published { id: opened.hash, snapshot: opened.body });
+                needed.push(Published::new(position.clone(), *opened));
             }
         }
         Ok(needed)

@@ -164,7 +164,7 @@ impl Prune<'_> {
 
     /// What a new list should name, and dead objects that earlier prunes left behind.
     fn propose(&self, lists: &Lists) -> Result<(Proposal, BulkSet)> {
-        let snapshots = self.repository.needed_snapshots(&self.pinned()?)?;
+        let snapshots = self.repository.needed_snapshots(|| self.pinned())?;
         let reader = Reader::with_index(self.repository, Arc::new(self.repository.load_index(lists)?));
         let index = reader.index();
         let live = mark(&reader, &snapshots)?;
@@ -289,7 +289,7 @@ impl Prune<'_> {
         let lists = self.repository.read_lists()?;
         // Snapshots are read before the index: whatever they refer to was indexed before they were
         // published.
-        let snapshots = self.repository.needed_snapshots(&self.pinned()?)?;
+        let snapshots = self.repository.needed_snapshots(|| self.pinned())?;
         let reader = Reader::with_index(self.repository, Arc::new(self.repository.load_index(&lists)?));
         let live = mark(&reader, &snapshots)?;
         let index = reader.index();

@@ -3,9 +3,9 @@
 //! A slot holds a snapshot, a release or a void. A tombstone outranks whatever stands at its number. This
 //! module reads and writes these control objects; it does not know what snapshots contain.
 
-use crate::bodies::{End, Hold, Snapshot, Tombstone};
+use crate::bodies::{CopiedSnapshot, End, Hold, Snapshot, Tombstone};
 use crate::crypto::Signer;
-use crate::envelope::ObjectType;
+use crate::envelope::{ObjectType, Signed};
 use crate::error::{RepositoryError, Result};
 use crate::ids::{BodyHash, DatasetName, Position, TicketId};
 use crate::layout;
@@ -21,8 +21,16 @@ use std::collections::{BTreeMap, BTreeSet};
 pub struct Published {
     /// The hash of its body: what people call it by.
     pub id: BodyHash,
+    /// Where it stands in this repository: its own position, or in a copy a slot of the copier's chain.
+    pub slot: Position,
     /// What it says.
     pub snapshot: Snapshot,
+}
+
+impl Published {
+    pub(crate) fn new(slot: Position, opened: Opened<Snapshot>) -> Self {
+        Self { id: opened.hash, slot, snapshot: opened.body }
+    }
 }
 
 /// What stands at a slot.
@@ -62,6 +70,14 @@ impl Repository {
                 let own = opened.writer == position.writer && opened.body.position == *position;
                 if own { Ok(Filled::Snapshot(Box::new(opened))) } else { Err(elsewhere()) }
             }
+            ObjectType::CopiedSnapshot => {
+                let copied =
+                    self.judge::<CopiedSnapshot>(kind, key, bytes, Need::Publish(&position.dataset))?;
+                if copied.writer != position.writer || copied.body.position != *position {
+                    return Err(elsewhere());
+                }
+                self.judge_copied(key, copied.body.snapshot).map(|opened| Filled::Snapshot(Box::new(opened)))
+            }
             ObjectType::Release => {
                 let opened = self.judge::<crate::bodies::Release>(kind, key, bytes, Need::Write)?;
                 let own = opened.writer == position.writer && opened.body.position == *position;
@@ -73,6 +89,25 @@ impl Repository {
             }
             other => Err(RepositoryError::damaged(key, format!("a {other:?} cannot fill a slot"))),
         }
+    }
+
+    /// What an origin's writer signed, in a copy that countersigned the origin.
+    fn judge_copied(&self, key: &Key, signed: Signed) -> Result<Opened<Snapshot>> {
+        let body: Snapshot =
+            crate::bodies::decode(&signed.body).map_err(|e| RepositoryError::damaged(key, e))?;
+        // Whether the origin's writer was revoked is not asked: the copier judged it when it copied.
+        let (repository, need) = (body.repository, Need::Publish(&body.position.dataset));
+        let trust = self.trust();
+        let judged =
+            trust.judge(ObjectType::Snapshot, &signed, &repository, need).map(|writer| writer.public.id());
+        let writer = judged.map_err(|distrust| RepositoryError::damaged(key, distrust))?;
+        if writer != body.position.writer {
+            return Err(RepositoryError::damaged(
+                key,
+                "it was signed by another writer than its position names",
+            ));
+        }
+        Ok(Opened { hash: BodyHash::of(&signed.body), writer, body, signed })
     }
 
     /// Every snapshot that is not forgotten, oldest first; of one dataset, or of all. Control objects that
@@ -100,7 +135,7 @@ impl Repository {
                         position.number,
                         &opened.hash,
                     )?;
-                    snapshots.push(Published { id: opened.hash, snapshot: opened.body });
+                    snapshots.push(Published::new(position, *opened));
                 }
                 Ok(_) => {}
                 Err(error) if is_about_one_object(&error) => {
@@ -161,7 +196,7 @@ impl Repository {
     /// [`RepositoryError::Held`], [`RepositoryError::NotPermitted`].
     pub fn forget(&self, signer: &Signer, published: &Published, reason: &str) -> Result<()> {
         self.trust().permit(&signer.id(), Need::Maintain)?;
-        let position = &published.snapshot.position;
+        let position = &published.slot;
         if self.holds()?.iter().any(|hold| hold.position == *position) {
             return Err(RepositoryError::Held(position.clone()));
         }
@@ -182,7 +217,7 @@ impl Repository {
     /// # Errors
     /// [`RepositoryError::NoSuchSnapshot`] where it was forgotten meanwhile.
     pub fn hold(&self, signer: &Signer, published: &Published, reason: &str) -> Result<Hold> {
-        let position = published.snapshot.position.clone();
+        let position = published.slot.clone();
         let ticket = TicketId(random::bytes());
         let hold = Hold {
             repository: self.id(),

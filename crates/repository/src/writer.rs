@@ -107,8 +107,11 @@ impl SnapshotWriter {
         let base = candidates.into_iter().rev().find(|p| {
             p.snapshot.host == *host && p.snapshot.source == source.source && p.snapshot.store == source.store
         });
-        let base_position = base.as_ref().map(|p| p.snapshot.position.clone());
+        let base_position = base.as_ref().map(|p| p.slot.clone());
         let lease = WriterLease::claim(repository, &signer, &source.dataset, base_position)?;
+        // Forgotten before our lease could pin it: prune need not have seen the lease.
+        let forgotten = repository.forgotten()?;
+        let base = base.filter(|p| !forgotten.contains(&p.slot));
         // From here on prune waits for us; lists come before the index.
         let lists = repository.read_lists()?;
         let reader = Reader::with_index(repository, Arc::new(repository.load_index(&lists)?));
@@ -595,7 +598,7 @@ impl SnapshotWriter {
                     position.number,
                     &opened.hash,
                 )?;
-                Ok(Some(Published { id: opened.hash, snapshot: opened.body }))
+                Ok(Some(Published::new(position.clone(), *opened)))
             }
             (Claim::Lost, Some(Filled::Void | Filled::Release)) => Ok(None),
             _ => {
@@ -606,7 +609,7 @@ impl SnapshotWriter {
 
     /// After a void: a new slot, fresh lists, a fresh index, and every reference made sure of.
     fn revalidate(&mut self, snapshot: &mut Snapshot) -> Result<()> {
-        let base = self.base.as_ref().map(|p| p.snapshot.position.clone());
+        let base = self.base.as_ref().map(|p| p.slot.clone());
         self.lease = Some(WriterLease::claim(&self.repository, &self.signer, &self.source.dataset, base)?);
         let lists = self.repository.read_lists()?;
         self.reader = Reader::with_index(&self.repository, Arc::new(self.repository.load_index(&lists)?));

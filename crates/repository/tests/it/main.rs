@@ -1,5 +1,6 @@
 //! What a repository promises, tested from outside. One binary, so that it is linked once.
 
+mod checking;
 mod pruning;
 mod snapshots;
 mod support;

@@ -1,0 +1,592 @@
+//! Check: does the repository hold what it says, and if not, which snapshots and files does it cost.
+//!
+//! Every control object is read and judged; chains are compared with the heads that this machine has seen;
+//! every pack that the index names must be there. With `read_data` every pack is read: its bytes against its
+//! name, every chunk against its identity. What is damaged is then looked for in every snapshot.
+
+use crate::bodies::{Roster, Slot};
+use crate::envelope::{self, ObjectType};
+use crate::error::{RepositoryError, Result};
+use crate::ids::{BodyHash, BulkName, ChunkId, DatasetName, Position, WriterId};
+use crate::index::{ChunkRole, Index, IndexedPack, Standing};
+use crate::layout;
+use crate::lists::Lists;
+use crate::pack::{self, BlockKind, Inflater};
+use crate::pages::PageBlock;
+use crate::reader::Reader;
+use crate::repository::{Repository, read_slot};
+use crate::snapshots::{Filled, Published};
+use crate::state::Head;
+use crate::tree::{Content, Entry, display_bytes};
+use crate::trust::Trust;
+use crate::walk::Reference;
+use lifeboat_objects::{Key, list_all};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// How thoroughly to check.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct CheckOptions {
+    /// Read every pack and every chunk in it.
+    pub read_data: bool,
+    /// How many packs to read at once; each takes its size in memory and more.
+    pub threads: usize,
+}
+
+/// Something that is not as it should be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// The object, and the position within it where there is one.
+    pub object: String,
+    /// What is wrong.
+    pub what: String,
+}
+
+/// A file that cannot be restored whole.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct LostFile {
+    /// The snapshot: its short identity and where it stands.
+    pub snapshot: String,
+    /// The path within it; empty for the whole snapshot.
+    pub path: String,
+}
+
+/// What check found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CheckReport {
+    /// What is wrong.
+    pub problems: Vec<Problem>,
+    /// What it costs.
+    pub lost: Vec<LostFile>,
+    /// Snapshots that were looked through.
+    pub snapshots: u64,
+    /// Packs that the index names.
+    pub packs: u64,
+    /// Chunks that the index names.
+    pub chunks: u64,
+    /// Bytes of packs that were read.
+    pub read_bytes: u64,
+    /// Objects that nothing refers to; the next prune removes them.
+    pub garbage_objects: u64,
+}
+
+impl CheckReport {
+    /// Whether everything is as it should be.
+    pub fn is_whole(&self) -> bool {
+        self.problems.is_empty() && self.lost.is_empty()
+    }
+}
+
+/// Tells how far a check has come: bytes read, bytes to read.
+pub type CheckProgress<'p> = dyn Fn(u64, u64) + Sync + 'p;
+
+/// Checks a repository.
+///
+/// # Errors
+/// Only where the store cannot be listed at all: whatever can be said about single objects is in the report.
+pub fn check(
+    repository: &Arc<Repository>,
+    options: CheckOptions,
+    progress: &CheckProgress<'_>,
+) -> Result<CheckReport> {
+    let mut check = Check { repository, options, report: CheckReport::default() };
+    check.trust()?;
+    let lists = check.lists()?;
+    check.chains()?;
+    let (objects, index) = check.index(&lists)?;
+    let bad = check.packs(&index, &lists, progress)?;
+    drop(objects);
+    check.snapshots(index, &bad)?;
+    check.report.lost.sort();
+    check.report.lost.dedup();
+    Ok(check.report)
+}
+
+/// Chunks that cannot be read, by entry of the index.
+type Bad = HashSet<(ChunkId, u32)>;
+
+struct Check<'r> {
+    repository: &'r Arc<Repository>,
+    options: CheckOptions,
+    report: CheckReport,
+}
+
+impl Check<'_> {
+    fn problem(&mut self, object: impl ToString, what: impl ToString) {
+        self.report.problems.push(Problem { object: object.to_string(), what: what.to_string() });
+    }
+
+    /// Takes an error about an object as a problem; others end the check.
+    fn note<T>(&mut self, object: impl ToString, result: Result<T>) -> Result<Option<T>> {
+        match result {
+            Ok(value) => Ok(Some(value)),
+            Err(RepositoryError::Damaged { object, what }) => {
+                self.problem(object, what);
+                Ok(None)
+            }
+            Err(
+                error @ (RepositoryError::RolledBack { .. }
+                | RepositoryError::MissingChunk(_)
+                | RepositoryError::NewerFormat { .. }),
+            ) => {
+                self.problem(object, error);
+                Ok(None)
+            }
+            Err(RepositoryError::Store(error))
+                if error.is_not_found() || error.kind == lifeboat_objects::ObjectErrorKind::Truncated =>
+            {
+                self.problem(object, lifeboat_base::report(&error));
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Every roster in its place, signed and linked; every slot that the newest one lists.
+    fn trust(&mut self) -> Result<()> {
+        let root = self.repository.keys.root;
+        let newest = self.repository.trust().roster.clone();
+        let mut previous: Option<BodyHash> = None;
+        for number in 1..=newest.number {
+            let read = self.read_roster(number, &root);
+            let Some((roster, hash)) = self.note(layout::roster(number), read)? else {
+                previous = None;
+                continue;
+            };
+            if previous.is_some() && roster.previous != previous {
+                self.problem(layout::roster(number), "it does not follow the roster before it");
+            }
+            previous = Some(hash);
+        }
+        for slot in &newest.slots {
+            let read = self.read_slot(&layout::slot(&slot.id), &root);
+            self.note(layout::slot(&slot.id), read)?;
+        }
+        Ok(())
+    }
+
+    fn read_roster(&self, number: u64, root: &crate::crypto::PublicKey) -> Result<(Roster, BodyHash)> {
+        let key = layout::roster(number);
+        let (kind, signed) = self.repository.unwrap(&key, &self.repository.store.get(&key)?)?;
+        let roster: Roster =
+            crate::bodies::decode(&signed.body).map_err(|e| RepositoryError::damaged(&key, e))?;
+        let whole =
+            kind == ObjectType::Roster && roster.number == number && Trust::root_signed(root, kind, &signed);
+        if whole {
+            Ok((roster, BodyHash::of(&signed.body)))
+        } else {
+            Err(RepositoryError::damaged(&key, "the root did not sign it for this place"))
+        }
+    }
+
+    fn read_slot(&self, key: &Key, root: &crate::crypto::PublicKey) -> Result<Slot> {
+        let slot = read_slot(&self.repository.store, key, &self.repository.id())?;
+        let bytes = self.repository.store.get(key)?;
+        let signed = envelope::unwrap(&bytes, None, None).map_err(|e| RepositoryError::damaged(key, e))?.1;
+        if Trust::root_signed(root, ObjectType::Slot, &signed) {
+            Ok(slot)
+        } else {
+            Err(RepositoryError::damaged(key, "the root did not sign it"))
+        }
+    }
+
+    fn lists(&mut self) -> Result<Lists> {
+        let lists = self.repository.read_lists();
+        let lists = self.note("condemn lists and verdicts", lists)?.unwrap_or_default();
+        for number in 1..=lists.newest_list {
+            let list = self.repository.read_set(ObjectType::CondemnList, number);
+            self.note(layout::condemned(number), list)?;
+        }
+        let holds = self.repository.holds();
+        self.note("holds", holds)?;
+        Ok(lists)
+    }
+
+    /// Every slot of every chain is filled or leased, and snapshots follow one another.
+    fn chains(&mut self) -> Result<()> {
+        let forgotten = self.forgotten()?;
+        let leased = self.leased()?;
+        let mut chains: BTreeMap<
+            (DatasetName, WriterId),
+            BTreeMap<u64, Option<(BodyHash, Option<(u64, BodyHash)>)>>,
+        > = BTreeMap::new();
+        for listed in list_all(&*self.repository.store, layout::SNAPSHOTS)? {
+            let Some(position) = layout::position(&listed.key) else { continue };
+            let slot = self.repository.slot(&position);
+            let filled = self.note(&listed.key, slot)?;
+            let own = match filled {
+                Some(Some(Filled::Snapshot(opened))) if opened.body.position == position => {
+                    Some((opened.hash, opened.body.predecessor))
+                }
+                _ => None,
+            };
+            chains.entry((position.dataset, position.writer)).or_default().insert(position.number, own);
+        }
+        for ((dataset, writer), slots) in &chains {
+            self.chain(dataset, writer, slots, &forgotten, &leased);
+        }
+        self.heads(&chains, &forgotten)
+    }
+
+    fn chain(
+        &mut self,
+        dataset: &DatasetName,
+        writer: &WriterId,
+        slots: &BTreeMap<u64, Option<(BodyHash, Option<(u64, BodyHash)>)>>,
+        forgotten: &BTreeSet<Position>,
+        leased: &BTreeSet<Position>,
+    ) {
+        let at = |number| Position { dataset: dataset.clone(), writer: *writer, number };
+        let highest = slots.keys().next_back().copied().unwrap_or(0);
+        for number in 1..highest {
+            let position = at(number);
+            if !slots.contains_key(&number) && !forgotten.contains(&position) && !leased.contains(&position) {
+                self.problem(
+                    layout::snapshot(&position),
+                    "the slot is empty, and nobody claims it: its object was lost or removed",
+                );
+            }
+        }
+        for (number, own) in slots {
+            let Some((_, Some((before, hash)))) = own else { continue };
+            let found = slots.get(before).and_then(Option::as_ref).map(|(hash, _)| hash);
+            if found.is_some_and(|found| found != hash)
+                || (found.is_none() && !forgotten.contains(&at(*before)) && !slots.contains_key(before))
+            {
+                self.problem(
+                    layout::snapshot(&at(*number)),
+                    format!("its predecessor {before} is not the one that it names"),
+                );
+            }
+        }
+    }
+
+    fn forgotten(&mut self) -> Result<BTreeSet<Position>> {
+        let forgotten = self.repository.forgotten();
+        Ok(self.note("tombstones", forgotten)?.unwrap_or_default())
+    }
+
+    fn leased(&self) -> Result<BTreeSet<Position>> {
+        let listed = list_all(&*self.repository.store, layout::LEASES)?;
+        Ok(listed.iter().filter_map(|l| layout::lease_parts(&l.key)).map(|(position, _)| position).collect())
+    }
+
+    /// What this machine has seen at the tip of a chain must still be there, or be forgotten.
+    fn heads(
+        &mut self,
+        chains: &BTreeMap<
+            (DatasetName, WriterId),
+            BTreeMap<u64, Option<(BodyHash, Option<(u64, BodyHash)>)>>,
+        >,
+        forgotten: &BTreeSet<Position>,
+    ) -> Result<()> {
+        for (dataset, writer, number, _) in self.repository.state.chains()? {
+            let position = Position { dataset: dataset.clone(), writer, number };
+            let there = chains.get(&(dataset, writer)).is_some_and(|slots| slots.contains_key(&number));
+            if !there && !forgotten.contains(&position) {
+                self.problem(
+                    layout::snapshot(&position),
+                    "this machine has seen a snapshot here, and it is gone",
+                );
+                self.report.lost.push(LostFile { snapshot: position.to_string(), path: String::new() });
+            }
+        }
+        if let Some((seen, _)) = self.repository.state.head(&Head::Roster)?
+            && seen > self.repository.trust().roster.number
+        {
+            self.problem("roster", format!("this machine has seen number {seen}"));
+        }
+        Ok(())
+    }
+
+    fn index(&mut self, lists: &Lists) -> Result<(Vec<BulkName>, Index)> {
+        let mut index = Index::default();
+        let mut known = HashSet::new();
+        let mut names = Vec::new();
+        for listed in list_all(&*self.repository.store, layout::INDEX)? {
+            let Some(name) = layout::bulk_name(&listed.key).filter(|name| !lists.is_dead(name)) else {
+                continue;
+            };
+            let read = self.repository.read_index_object(&listed.key, &name);
+            let packs: Vec<IndexedPack> = self.note(&listed.key, read)?.unwrap_or_default();
+            names.push(name);
+            index.add(packs, &mut |name| {
+                (!lists.is_dead(name) && known.insert(*name)).then_some(Standing::Present)
+            });
+        }
+        index.sort();
+        self.report.packs = index.packs.len() as u64;
+        self.report.chunks = index.entries.len() as u64;
+        Ok((names, index))
+    }
+
+    /// Every pack that the index names is there, and, where asked, holds what the index says.
+    fn packs(&mut self, index: &Index, lists: &Lists, progress: &CheckProgress<'_>) -> Result<Bad> {
+        let mut sizes: HashMap<BulkName, u64> = HashMap::new();
+        for listed in list_all(&*self.repository.store, layout::PACKS)? {
+            if let Some(name) = layout::bulk_name(&listed.key) {
+                sizes.insert(name, listed.size_bytes);
+            }
+        }
+        let mut bad = Bad::new();
+        let mut readable = Vec::new();
+        for (number, info) in index.packs.iter().enumerate() {
+            match sizes.remove(&info.name) {
+                Some(size) if size == u64::from(info.size_bytes) => readable.push(number as u32),
+                Some(size) => self.lose_pack(
+                    index,
+                    number as u32,
+                    &format!("it has {size} bytes, the index says {}", info.size_bytes),
+                    &mut bad,
+                ),
+                None => self.lose_pack(index, number as u32, "it is missing", &mut bad),
+            }
+        }
+        self.report.garbage_objects = sizes.keys().filter(|name| !lists.is_condemned(name)).count() as u64;
+        if self.options.read_data {
+            self.read_packs(index, &readable, progress, &mut bad);
+        }
+        Ok(bad)
+    }
+
+    fn lose_pack(&mut self, index: &Index, pack: u32, what: &str, bad: &mut Bad) {
+        self.problem(layout::pack(&index.packs[pack as usize].name), what);
+        bad.extend(index.entries.iter().filter(|e| index.block_of(e).pack == pack).map(|e| (e.id, e.block)));
+    }
+
+    fn read_packs(&mut self, index: &Index, packs: &[u32], progress: &CheckProgress<'_>, bad: &mut Bad) {
+        let contents = PackContents::new(index);
+        let total: u64 = packs.iter().map(|p| u64::from(index.packs[*p as usize].size_bytes)).sum();
+        let (next, done) = (AtomicUsize::new(0), AtomicU64::new(0));
+        let found = Mutex::new((Vec::new(), Vec::new()));
+        let work = || {
+            let mut buffers = (Inflater::default(), Vec::new());
+            while let Some(pack) = packs.get(next.fetch_add(1, Ordering::Relaxed)) {
+                let (problems, chunks) = check_pack(self.repository, index, &contents, *pack, &mut buffers);
+                let size = u64::from(index.packs[*pack as usize].size_bytes);
+                progress(done.fetch_add(size, Ordering::Relaxed) + size, total);
+                let mut found = found.lock().unwrap_or_else(PoisonError::into_inner);
+                found.0.extend(problems);
+                found.1.extend(chunks);
+            }
+        };
+        std::thread::scope(|scope| {
+            for _ in 1..self.options.threads.clamp(1, packs.len().max(1)) {
+                scope.spawn(work);
+            }
+            work();
+        });
+        let (problems, chunks) = found.into_inner().unwrap_or_else(PoisonError::into_inner);
+        self.report.problems.extend(problems);
+        self.report.read_bytes = done.into_inner();
+        bad.extend(chunks);
+    }
+
+    /// Every snapshot, with every reference; the files that a damaged or missing chunk costs.
+    fn snapshots(&mut self, index: Index, bad: &Bad) -> Result<()> {
+        let reader = Reader::with_index(self.repository, Arc::new(index));
+        let mut unreadable = Vec::new();
+        let snapshots = match self.repository.snapshots(None, &mut unreadable) {
+            Ok(snapshots) => snapshots,
+            Err(error) => {
+                self.note("snapshots", Err::<(), _>(error))?;
+                return Ok(());
+            }
+        };
+        for unreadable in unreadable {
+            self.report.lost.push(LostFile { snapshot: unreadable.object, path: String::new() });
+        }
+        let mut seen = HashSet::new();
+        for published in snapshots {
+            self.report.snapshots += 1;
+            let mut lost = false;
+            let walked = reader.references(&published.snapshot, &mut seen, &mut |reference| {
+                lost |= !is_readable(&reader, bad, &reference)
+            });
+            if lost || walked.is_err() || !bad.is_empty() {
+                self.name_lost_files(&reader, bad, &published)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Looks through a snapshot file by file. A directory whose listing cannot be read is named itself.
+    fn name_lost_files(&mut self, reader: &Reader, bad: &Bad, published: &Published) -> Result<()> {
+        let snapshot = format!("{} ({})", published.id.short(), published.slot);
+        let mut pending = vec![(Vec::new(), published.snapshot.root.clone())];
+        while let Some((path, nodes)) = pending.pop() {
+            for node in nodes {
+                let entries = if is_readable(reader, bad, &Reference::Node(node)) {
+                    reader.entries(&node).ok()
+                } else {
+                    None
+                };
+                let Some(entries) = entries else {
+                    self.lose(&snapshot, &path);
+                    continue;
+                };
+                for entry in entries {
+                    let mut below = path.clone();
+                    if !below.is_empty() {
+                        below.push(b'/');
+                    }
+                    below.extend_from_slice(&entry.name);
+                    match &entry.content {
+                        Content::Listing { nodes } => pending.push((below, nodes.clone())),
+                        _ if !has_whole_content(reader, bad, &entry) => self.lose(&snapshot, &below),
+                        _ => {}
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn lose(&mut self, snapshot: &str, path: &[u8]) {
+        self.report.lost.push(LostFile { snapshot: snapshot.to_owned(), path: display_bytes(path) });
+        if self.report.problems.is_empty() {
+            self.problem(snapshot, format!("{} cannot be restored whole", display_bytes(path)));
+        }
+    }
+}
+
+fn has_whole_content(reader: &Reader, bad: &Bad, entry: &Entry) -> bool {
+    let mut whole = true;
+    let walked = reader.content_references(entry, &mut HashSet::new(), &mut |reference| {
+        whole &= is_readable(reader, bad, &reference)
+    });
+    walked.is_ok() && whole
+}
+
+/// Whether some copy of what is referred to is in the index and not known to be bad.
+fn is_readable(reader: &Reader, bad: &Bad, reference: &Reference) -> bool {
+    let (id, role) = match reference {
+        Reference::Node(id) | Reference::Chunk(id) => (id, ChunkRole::Bytes),
+        Reference::Leaf(id) => (id, ChunkRole::Leaf),
+        Reference::Page { block, .. } => (block, ChunkRole::Pages),
+    };
+    let index = reader.index();
+    let mut good = index.serving(id, role).filter(|copy| !bad.contains(&(copy.id, copy.block)));
+    match reference {
+        Reference::Page { block, slot, .. } => {
+            good.any(|copy| index.block_of(copy).kind == BlockKind::Pages)
+                || reader.present_slots(block).contains(slot)
+        }
+        Reference::Leaf(_) => good.any(|copy| {
+            index.base_of(copy).is_none_or(|base| is_readable(reader, bad, &Reference::Leaf(base)))
+        }),
+        _ => good.next().is_some(),
+    }
+}
+
+/// The chunks of each block, in order, as ranges of one list: an index sorted by place instead of identity.
+struct PackContents {
+    by_place: Vec<u32>,
+    blocks_of: HashMap<u32, Vec<u32>>,
+}
+
+impl PackContents {
+    fn new(index: &Index) -> Self {
+        let mut by_place: Vec<u32> = (0..index.entries.len() as u32).collect();
+        by_place.sort_unstable_by_key(|n| {
+            let entry = &index.entries[*n as usize];
+            (entry.block, entry.offset, entry.length)
+        });
+        let mut blocks_of: HashMap<u32, Vec<u32>> = HashMap::new();
+        for (number, block) in index.blocks.iter().enumerate() {
+            blocks_of.entry(block.pack).or_default().push(number as u32);
+        }
+        Self { by_place, blocks_of }
+    }
+
+    fn chunks<'i>(&'i self, index: &'i Index, block: u32) -> impl Iterator<Item = &'i crate::index::Located> {
+        let start = self.by_place.partition_point(|n| index.entries[*n as usize].block < block);
+        self.by_place[start..]
+            .iter()
+            .map(|n| &index.entries[*n as usize])
+            .take_while(move |entry| entry.block == block)
+    }
+}
+
+/// Reads one pack: its name, its key and table, every block, every chunk.
+fn check_pack(
+    repository: &Repository,
+    index: &Index,
+    contents: &PackContents,
+    pack: u32,
+    buffers: &mut (Inflater, Vec<u8>),
+) -> (Vec<Problem>, Vec<(ChunkId, u32)>) {
+    let info = &index.packs[pack as usize];
+    let object = layout::pack(&info.name);
+    let blocks = contents.blocks_of.get(&pack).map(Vec::as_slice).unwrap_or_default();
+    let problem = |what: String| Problem { object: object.to_string(), what };
+    let everything =
+        || blocks.iter().flat_map(|b| contents.chunks(index, *b).map(|e| (e.id, e.block))).collect();
+    let bytes = match repository.store.get(&object) {
+        Ok(bytes) => bytes,
+        Err(error) => return (vec![problem(lifeboat_base::report(&error))], everything()),
+    };
+    let mut problems = Vec::new();
+    if BulkName::of(&bytes) != info.name {
+        problems.push(problem("its bytes are not those that its name says".to_owned()));
+    }
+    let key = match pack::open_key(&bytes, &repository.id(), &repository.keys.epochs) {
+        Ok(key) => key,
+        Err(error) => {
+            problems.push(problem(error.to_string()));
+            return (problems, everything());
+        }
+    };
+    if let Err(error) = pack::read_table(&bytes, &key) {
+        problems.push(problem(error.to_string()));
+    }
+    let mut bad = Vec::new();
+    for block in blocks {
+        if let Err(what) = check_block(repository, index, contents, *block, &bytes, &key, buffers) {
+            problems.push(problem(format!(
+                "block {} at offset {}: {what}",
+                index.blocks[*block as usize].number, index.blocks[*block as usize].offset
+            )));
+            bad.extend(contents.chunks(index, *block).map(|e| (e.id, e.block)));
+        }
+    }
+    (problems, bad)
+}
+
+fn check_block(
+    repository: &Repository,
+    index: &Index,
+    contents: &PackContents,
+    block: u32,
+    pack_bytes: &[u8],
+    key: &crate::crypto::ContentKey,
+    (inflater, raw): &mut (Inflater, Vec<u8>),
+) -> std::result::Result<(), String> {
+    let info = &index.blocks[block as usize];
+    let stored = pack_bytes.get(info.offset as usize..info.offset as usize + info.stored_bytes as usize);
+    let mut stored = stored.ok_or("it lies outside the pack")?.to_vec();
+    pack::decrypt_block(key, u64::from(info.number), info.kind, info.compressed, &mut stored)
+        .map_err(|e| e.to_string())?;
+    if info.compressed {
+        inflater.inflate(&stored, info.raw_bytes as usize, raw).map_err(|e| e.to_string())?;
+    } else {
+        *raw = stored;
+    }
+    for entry in contents.chunks(index, block) {
+        let chunk = raw
+            .get(entry.offset as usize..entry.offset as usize + entry.length as usize)
+            .ok_or("a chunk lies outside the block")?;
+        let whole = match info.kind {
+            BlockKind::Data | BlockKind::Node | BlockKind::Pages => {
+                repository.keys.id_key.chunk(chunk) == entry.id
+            }
+            BlockKind::SparsePages => PageBlock::decode(chunk).is_ok(),
+            BlockKind::Delta => crate::pages::LeafDelta::decode(chunk).is_ok(),
+        };
+        if !whole {
+            return Err(format!("chunk {} is not what its identity says", entry.id));
+        }
+    }
+    Ok(())
+}

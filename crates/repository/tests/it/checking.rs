@@ -1,0 +1,145 @@
+//! Check finds what is wrong and names what it costs; copies stand on their own.
+
+use crate::support::*;
+use lifeboat_base::Secret;
+use lifeboat_objects::memory::MemoryStore;
+use lifeboat_objects::{Key, ObjectStore, list_all};
+use lifeboat_repository::{CheckOptions, CheckReport, Lock, PruneOptions, Repository, check, copy, prune};
+use std::sync::Arc;
+use std::time::Duration;
+
+fn check_now(house: &House) -> CheckReport {
+    check(&house.repository, CheckOptions { read_data: true, threads: 2 }, &|_, _| ()).unwrap()
+}
+
+fn keys(house: &House, prefix: &str) -> Vec<Key> {
+    list_all(&*house.store, prefix).unwrap().into_iter().map(|listed| listed.key).collect()
+}
+
+#[test]
+fn an_undamaged_repository_is_whole() {
+    let house = House::new();
+    let first = house.backup(&sample(1));
+    house.backup(&sample(2));
+    let report = check_now(&house);
+    assert!(report.is_whole(), "{report:?}");
+    assert!(report.read_bytes > 1_000_000 && report.snapshots == 2);
+    house.repository.forget(&house.repository.writer().unwrap(), &first, "test").unwrap();
+    prune(&house.repository, PruneOptions { wait: Duration::ZERO, ..PruneOptions::default() }).unwrap();
+    let report = check_now(&house);
+    assert!(report.is_whole(), "{report:?}");
+}
+
+#[test]
+fn a_damaged_pack_costs_the_files_in_it_and_no_others() {
+    let house = House::new();
+    house.backup(&sample(1));
+    let key = keys(&house, "packs/")[0].clone();
+    let mut bytes = house.store.get(&key).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 4;
+    house.store.overwrite(&key, &bytes);
+    let report = check_now(&house);
+    assert!(report.problems.iter().any(|p| p.object == key.to_string()), "{report:?}");
+    assert!(!report.lost.is_empty() && report.lost.len() < sample(1).len(), "{report:?}");
+    assert!(report.lost.iter().all(|lost| !lost.path.is_empty()), "{report:?}");
+}
+
+#[test]
+fn a_removed_tip_shows_against_the_head_that_was_seen() {
+    let house = House::new();
+    house.backup(&sample(1));
+    let second = house.backup(&sample(2));
+    house
+        .store
+        .delete(&Key::new(format!("snapshots/{}/{}/000000000002", "data", second.slot.writer)).unwrap())
+        .unwrap();
+    let report = check_now(&house);
+    assert!(report.problems.iter().any(|p| p.what.contains("this machine has seen")), "{report:?}");
+    // Another machine has seen nothing, and cannot know.
+    let elsewhere = tempfile::tempdir().unwrap();
+    let repository = house.open_elsewhere(elsewhere.path()).unwrap();
+    assert!(check(&repository, CheckOptions::default(), &|_, _| ()).unwrap().is_whole());
+}
+
+#[test]
+fn a_removed_snapshot_in_the_middle_shows_everywhere() {
+    let house = House::new();
+    let first = house.backup(&sample(1));
+    house.backup(&sample(2));
+    house
+        .store
+        .delete(&Key::new(format!("snapshots/{}/{}/000000000001", "data", first.slot.writer)).unwrap())
+        .unwrap();
+    let elsewhere = tempfile::tempdir().unwrap();
+    let repository = house.open_elsewhere(elsewhere.path()).unwrap();
+    let report = check(&repository, CheckOptions::default(), &|_, _| ()).unwrap();
+    assert!(report.problems.iter().any(|p| p.what.contains("nobody claims it")), "{report:?}");
+}
+
+fn copy_of(house: &House, store: &Arc<MemoryStore>, state: &tempfile::TempDir) -> Arc<Repository> {
+    let lock = Lock::Command(Secret::new(vec![3; 32]));
+    Repository::init_copy(
+        store.clone(),
+        &house.repository,
+        &[(lock, "copy".to_owned())],
+        &small_options(),
+        environment(state.path(), &house.clock),
+    )
+    .map(Arc::new)
+    .unwrap()
+}
+
+#[test]
+fn a_copy_restores_alone_and_outlives_the_origin() {
+    let house = House::new();
+    let mut files = sample(1);
+    let first = house.backup(&files);
+    files.get_mut("app.db").unwrap()[512 * 700] ^= 1;
+    let second = house.backup(&files);
+    let (store, state) = (Arc::new(MemoryStore::new()), tempfile::tempdir().unwrap());
+    let target = copy_of(&house, &store, &state);
+    let report = copy(&house.repository, &target, &[first.clone(), second.clone()]).unwrap();
+    assert_eq!(report.copied, [first.id, second.id]);
+    assert_eq!(copy(&house.repository, &target, &[first.clone(), second]).unwrap().already, 2);
+    // The origin is forgotten and pruned to nothing; the copy alone is opened with its own secret.
+    let signer = house.repository.writer().unwrap();
+    house.repository.forget(&signer, &first, "stolen maintainer").unwrap();
+    drop(house);
+    let unlock = lifeboat_repository::Unlock::Command(Secret::new(vec![3; 32]));
+    let empty = tempfile::tempdir().unwrap();
+    let clock = lifeboat_base::clock::ManualClock::default();
+    let target = Arc::new(Repository::open(store, &unlock, environment(empty.path(), &clock)).unwrap());
+    let report = check(&target, CheckOptions { read_data: true, threads: 1 }, &|_, _| ()).unwrap();
+    assert!(report.is_whole() && report.snapshots == 2, "{report:?}");
+    let found = target.find_snapshot(None, &first.id.to_string()).unwrap();
+    assert_eq!(restore(&target, &found).unwrap(), sample(1));
+    assert_eq!(restore(&target, &target.find_snapshot(None, "latest").unwrap()).unwrap(), files);
+}
+
+#[test]
+fn a_copy_is_forgotten_and_pruned_by_its_own_rules() {
+    let house = House::new();
+    let (first, second) = (house.backup(&sample(1)), house.backup(&sample(2)));
+    let (store, state) = (Arc::new(MemoryStore::new()), tempfile::tempdir().unwrap());
+    let target = copy_of(&house, &store, &state);
+    copy(&house.repository, &target, &[first.clone(), second.clone()]).unwrap();
+    let copied = target.find_snapshot(None, &first.id.to_string()).unwrap();
+    target.forget(&target.writer().unwrap(), &copied, "test").unwrap();
+    let report = prune(&target, PruneOptions { wait: Duration::ZERO, ..PruneOptions::default() }).unwrap();
+    assert!(report.deleted_packs > 0);
+    assert_eq!(
+        restore(&target, &target.find_snapshot(None, &second.id.to_string()).unwrap()).unwrap(),
+        sample(2)
+    );
+    // What the copy forgot is not copied again, and the origin still has it.
+    assert_eq!(copy(&house.repository, &target, &[first.clone()]).unwrap().already, 1);
+    assert_eq!(restore(&house.repository, &first).unwrap(), sample(1));
+}
+
+#[test]
+fn repositories_of_different_origin_do_not_copy() {
+    let (house, other) = (House::new(), House::new());
+    let first = house.backup(&sample(1));
+    assert!(copy(&house.repository, &other.repository, &[first]).is_err());
+}
