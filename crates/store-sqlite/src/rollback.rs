@@ -141,3 +141,29 @@ fn let_sqlite_roll_back(copy: &Path, journal: &Path, path: &Path) -> Result<(), 
     let left = files::exists_for_sqlite(journal).map_err(SnapshotError::io("look for", journal))?;
     if left { Err(SnapshotError::RollBack { path: path.to_owned() }) } else { Ok(()) }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use lifeboat_wire_sqlite::super_journal;
+
+    /// SQLite looks into the super-journal after rolling back; the versions differ in what they then delete.
+    #[test]
+    fn a_copy_that_was_cut_names_no_super_journal() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("journal");
+        let name = b"/srv/main.db-mj0AB1C2934";
+        let mut journal = vec![9; 600];
+        journal.extend(PageSize::DEFAULT.lock_page().to_be_bytes());
+        journal.extend(name);
+        journal.extend(24u32.to_be_bytes());
+        journal.extend(name.iter().map(|byte| u32::from(*byte)).sum::<u32>().to_be_bytes());
+        journal.extend([0xd9, 0xd5, 0x05, 0xf9, 0x20, 0xa1, 0x63, 0xd7]);
+        lifeboat_base::crashsafe::create(&path, &journal).unwrap();
+        let named = super_journal(&journal).unwrap().unwrap();
+        forget_super_journal(&path, &named).unwrap();
+        let cut = std::fs::read(&path).unwrap();
+        assert_eq!(cut, [9; 600]);
+        assert_eq!(super_journal(&cut).unwrap(), None);
+    }
+}

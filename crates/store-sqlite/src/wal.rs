@@ -198,7 +198,8 @@ fn same_files(files: &DatabaseFiles, wal: &File, shm: &File) -> Result<bool, Sna
     same().map_err(SnapshotError::io("look for the files of", files.path()))
 }
 
-/// A connection that leaves everything but the shared memory as it is, when it is closed too.
+/// A connection that leaves everything but the shared memory as it is, when it is closed too: no checkpoint, no
+/// end of the WAL. (Closed as the last one, it would not get EXCLUSIVE past our own SHARED either.)
 fn connect(path: &Path, patience: Duration) -> Result<Connection, SnapshotError> {
     let open = || {
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
@@ -301,4 +302,41 @@ fn read_indexed_wal(wal: &File, index: &WalIndex, path: &Path) -> Result<Committ
         return Err(damaged("size or checksum of the last commit"));
     }
     Ok(committed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use lifeboat_wire_sqlite::{Checksum, ChecksumOrder};
+
+    fn index(change: u32, last_frame: u32, backfilled: u32) -> WalIndex {
+        WalIndex {
+            change,
+            page_size: Some(PageSize::DEFAULT),
+            order: ChecksumOrder::NATIVE,
+            last_frame,
+            pages: 7,
+            frame_checksum: Checksum(1, 2),
+            salts: [3; 8],
+            backfilled,
+            read_marks: [0; 5],
+            backfill_attempted: backfilled,
+        }
+    }
+
+    #[test]
+    fn what_a_transaction_sees_is_only_said_where_it_is_certain() {
+        let frames =
+            |found: Option<View>| matches!(found, Some(View::Frames(index)) if index.last_frame == 9);
+        let database = |found| matches!(found, Some(View::Database(Some(7))));
+        assert!(frames(view(&index(1, 9, 0), index(1, 9, 0))));
+        assert!(frames(view(&index(1, 9, 0), index(1, 9, 8))), "some frames were left when it began");
+        assert!(database(view(&index(1, 9, 9), index(1, 9, 9))));
+        assert!(view(&index(1, 9, 8), index(1, 9, 9)).is_none(), "the copying ended meanwhile");
+        assert!(view(&index(1, 9, 0), index(2, 10, 0)).is_none(), "a commit came between");
+        let other_generation = WalIndex { salts: [4; 8], ..index(1, 9, 0) };
+        assert!(view(&index(1, 9, 0), other_generation).is_none());
+        let empty = |pages| WalIndex { pages, ..index(1, 0, 0) };
+        assert!(matches!(view(&empty(0), empty(0)), Some(View::Database(None))));
+    }
 }
