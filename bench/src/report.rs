@@ -210,7 +210,9 @@ fn foot(run: &Run, text: &mut String) -> std::fmt::Result {
             Verdict::Missed => "**missed**",
             Verdict::NotMeasured => "not measured",
         };
-        writeln!(text, "| {} | {} | {median} | {range} | {verdict} |", each.what, each.at_most)?;
+        // A bar within a cell would end it.
+        let what = each.what.replace('|', "\\|");
+        writeln!(text, "| {what} | {} | {median} | {range} | {verdict} |", each.at_most)?;
     }
     Ok(())
 }
@@ -236,6 +238,7 @@ mod tests {
         assert!(text.contains("| restic | 2.00 / 4.00 / 10 | – | – | – | – | 1.5 |"), "{text}");
         assert!(text.contains("*rustic: not there"), "{text}");
         assert!(!text.contains("as a multiple"), "{text}");
+        assert!(text.contains("| size of the repository, against `tar \\| zstd -3` | 1 |"), "{text}");
         assert!(
             text.contains("| CPU of first backup, against restic | 0.45 | – | – | not measured |"),
             "{text}"

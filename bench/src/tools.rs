@@ -152,11 +152,11 @@ pub(crate) fn names() -> impl Iterator<Item = &'static str> {
 }
 
 impl Tool {
-    /// The first line of what the tool says about its version; empty for our own floor. `None` where it is
+    /// The first line of what the tool says about its version. `None` where it is
     /// not there.
     pub(crate) fn version(&self, places: &Places) -> Option<String> {
         if self.version.is_empty() {
-            return Some(String::new());
+            return Some(format!("lifeboat-bench {}", env!("CARGO_PKG_VERSION")));
         }
         let output = Command::new((self.program)(places)).args(self.version).output().ok()?;
         let said = String::from_utf8_lossy(&output.stdout).into_owned();
