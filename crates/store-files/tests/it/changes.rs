@@ -128,7 +128,7 @@ fn a_tree_that_churns_is_recorded_all_the_same() {
             while !stop.load(Ordering::Relaxed) {
                 let path = tree.path().join("d").join(format!("{:02}", n % 40));
                 write(&path, vec![n as u8; n * 37 % 60_000]);
-                if n % 5 == 0 {
+                if n.is_multiple_of(5) {
                     fs::remove_file(&path).unwrap();
                 }
                 n += 1;
