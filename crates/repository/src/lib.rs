@@ -41,6 +41,8 @@ mod state;
 mod survey;
 pub mod tree;
 mod trust;
+#[cfg(test)]
+mod vectors;
 mod walk;
 mod writer;
 
