@@ -18,7 +18,7 @@ use zeroize::Zeroizing;
 /// What a person or a program holds to open a repository.
 #[derive(Clone, Debug)]
 pub enum Unlock {
-    /// A passphrase, or a recovery key in its printed form: which one it is shows by its form.
+    /// A passphrase, a recovery key in its printed form, or what an external command prints.
     Passphrase(Secret),
     /// The private half of a public-key slot.
     PrivateKey(EpochPrivateKey),
@@ -289,7 +289,9 @@ fn open_record(slot: &Slot, unlock: &Unlock) -> Option<Secret> {
             let recovery = RecoveryKey::from_text(std::str::from_utf8(text.expose()).ok()?)?;
             from_high_entropy(recovery.secret(), salt)
         }
-        (SlotLock::Command { salt }, Unlock::Command(secret)) => from_high_entropy(secret.expose(), salt),
+        (SlotLock::Command { salt }, Unlock::Command(secret) | Unlock::Passphrase(secret)) => {
+            from_high_entropy(secret.expose(), salt)
+        }
         _ => return None,
     };
     let mut record = slot.sealed.clone();
@@ -305,7 +307,7 @@ pub(crate) fn is_worth_trying(slot: &Slot, unlock: &Unlock) -> bool {
         }
         (SlotLock::Recovery { .. }, Unlock::Passphrase(_))
         | (SlotLock::PublicKey { .. }, Unlock::PrivateKey(_))
-        | (SlotLock::Command { .. }, Unlock::Command(_)) => true,
+        | (SlotLock::Command { .. }, Unlock::Command(_) | Unlock::Passphrase(_)) => true,
         _ => false,
     }
 }

@@ -235,6 +235,34 @@ impl Reader {
         Ok(key)
     }
 
+    /// Whether bytes that were restored somewhere are those of a piece. A piece that is a whole chunk or page
+    /// is told by its identity alone; a part of one is compared with the repository.
+    ///
+    /// # Errors
+    /// Where the repository must be read and cannot be.
+    pub fn is_piece(&self, piece: &Piece, bytes: &[u8]) -> Result<bool> {
+        let id_key = &self.repository.keys.id_key;
+        match piece.source {
+            PieceSource::Chunk { id, start: 0 } if id_key.chunk(bytes) == id => Ok(true),
+            PieceSource::Chunk { id, start } => {
+                let (_, chunk) = self.chunk(&id, ChunkRole::Bytes)?;
+                let part = chunk.get(start as usize..start as usize + piece.length as usize);
+                Ok(part.is_some_and(|part| part == bytes))
+            }
+            PieceSource::Page { hash, .. } if id_key.page(bytes) == hash => Ok(true),
+            PieceSource::Page { .. } => {
+                // The last page of a file may be shorter than a page.
+                let request = Request { source: piece.source, length: piece.length, token: 0 };
+                let same = AtomicBool::new(false);
+                self.fetch(vec![request], 1, &|_, page| {
+                    same.store(page == bytes, Ordering::Relaxed);
+                    Ok(())
+                })?;
+                Ok(same.into_inner())
+            }
+        }
+    }
+
     /// Does something with the index; when a pack turns out to be gone, once more with a fresh one.
     pub(crate) fn retrying<T>(&self, attempt: impl Fn(&Index) -> Result<T>) -> Result<T> {
         let index = self.index();

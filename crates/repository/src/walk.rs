@@ -9,7 +9,7 @@ use crate::pack::BlockKind;
 use crate::pages::{self, Leaf, LeafDelta, PageBlock, PageSlot};
 use crate::reader::{Piece, PieceSource, Reader};
 use crate::tree::{self, Content, Entry, EntryKind};
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 
 /// Something that a snapshot needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -36,6 +36,18 @@ impl Reader {
     pub(crate) fn entries(&self, node: &ChunkId) -> Result<Vec<Entry>> {
         let (_, bytes) = self.chunk(node, ChunkRole::Bytes)?;
         tree::decode_node(&bytes).map_err(|error| RepositoryError::damaged(format!("node {node}"), error))
+    }
+
+    /// A directory's entries by name, all of its nodes together.
+    ///
+    /// # Errors
+    /// Where a node cannot be read.
+    pub fn folder(&self, nodes: &[ChunkId]) -> Result<BTreeMap<Vec<u8>, Entry>> {
+        let mut folder = BTreeMap::new();
+        for node in nodes {
+            folder.extend(self.entries(node)?.into_iter().map(|entry| (entry.name.clone(), entry)));
+        }
+        Ok(folder)
     }
 
     /// The leaf of a page map with an identity, however it is stored, and how many differences it stands on.
@@ -391,7 +403,7 @@ pub(crate) fn encode_list(chunks: &[ChunkId]) -> Vec<u8> {
     [b"LBCL".as_slice(), &chunks.iter().flat_map(|id| id.0).collect::<Vec<u8>>()].concat()
 }
 
-fn decode_list(id: &ChunkId, bytes: &[u8]) -> Result<Vec<ChunkId>> {
+pub(crate) fn decode_list(id: &ChunkId, bytes: &[u8]) -> Result<Vec<ChunkId>> {
     let damaged = || RepositoryError::damaged(format!("node {id}"), "it is no list of chunks");
     let list = bytes
         .strip_prefix(b"LBCL")

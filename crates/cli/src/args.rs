@@ -1,0 +1,450 @@
+//! What a person types: every command, argument and default, and nothing of what they do.
+
+use clap::{Args, Parser, Subcommand, ValueHint};
+use std::path::PathBuf;
+
+/// Disaster recovery that is really restored.
+///
+/// Lifeboat keeps datasets recoverable in one encrypted, deduplicated repository and proves it by restoring.
+/// Start with `lifeboat rehearse`: it needs nothing and shows the whole way.
+#[derive(Debug, Parser)]
+#[command(name = "lifeboat", version, max_term_width = 100)]
+#[command(
+    after_help = "Exit codes: 0 done · 1 failed · 2 usage or plan error · 3 an objective is missed · 4 inconclusive · 5 done, but some items were left out"
+)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// What every command understands.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Global {
+    /// Where recovery points are kept: a path, file:PATH or s3://bucket/prefix?region=…&endpoint=…
+    #[arg(short, long, global = true, env = "LIFEBOAT_REPOSITORY", value_name = "LOCATION")]
+    pub(crate) repository: Option<String>,
+    /// Where the secret comes from: env:NAME, file:PATH or command:COMMAND [default: env:LIFEBOAT_PASSPHRASE]
+    #[arg(short, long, global = true, env = "LIFEBOAT_KEY", value_name = "SOURCE")]
+    pub(crate) key: Option<String>,
+    /// The plan [default: ./lifeboat.toml, if there is one]
+    #[arg(long, global = true, env = "LIFEBOAT_PLAN", value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) plan: Option<PathBuf>,
+    /// Where this machine remembers its writer's key and what it has seen [default: $XDG_STATE_HOME/lifeboat]
+    #[arg(long, global = true, env = "LIFEBOAT_STATE", value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub(crate) state_dir: Option<PathBuf>,
+    /// The writer's private key, if it lies elsewhere than in the state directory
+    #[arg(long, global = true, env = "LIFEBOAT_WRITER_KEY", value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) writer_key: Option<PathBuf>,
+    /// One JSON document on stdout instead of text
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    /// No progress, only results and errors
+    #[arg(short, long, global = true)]
+    pub(crate) quiet: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Protect, restore into scratch, prove, and print what was measured
+    Rehearse(RehearseArgs),
+    /// Take a snapshot now
+    Backup(BackupArgs),
+    /// List what can be restored
+    Points(PointsArgs),
+    /// List what a snapshot holds
+    Ls(LsArgs),
+    /// Compare two snapshots
+    Diff(DiffArgs),
+    /// Write one file of a snapshot to stdout
+    Dump(DumpArgs),
+    /// Put a snapshot back
+    Restore(RestoreArgs),
+    /// Restore into scratch and ask the data whether it is whole
+    Prove(ProveArgs),
+    /// Check the repository
+    Check(CheckArgs),
+    /// Forget by retention and give back the space of what nobody needs
+    Prune(PruneArgs),
+    /// Forget named snapshots
+    Forget(ForgetArgs),
+    /// Hold snapshots, so that nothing forgets them
+    #[command(subcommand)]
+    Hold(HoldCommand),
+    /// Copy snapshots to another repository
+    Copy(CopyArgs),
+    /// Key slots: what opens the repository
+    #[command(subcommand)]
+    Key(KeyCommand),
+    /// The repository itself
+    #[command(subcommand)]
+    Repo(RepoCommand),
+    /// Print completions for a shell
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    /// Write the manual pages
+    Man {
+        /// The folder to write them to
+        #[arg(value_hint = ValueHint::DirPath)]
+        into: PathBuf,
+    },
+    /// The writer of the demonstration that `rehearse` starts
+    #[command(hide = true)]
+    RehearseWriter { database: PathBuf, log: PathBuf },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RehearseArgs {
+    /// A folder or a SQLite database, which is only read; without one a demonstration is made
+    #[arg(value_hint = ValueHint::AnyPath)]
+    pub(crate) target: Option<PathBuf>,
+    /// Keep the scratch folder, and say where it is
+    #[arg(long)]
+    pub(crate) keep: bool,
+    /// Where scratch folders are made [default: the system's folder for temporary files]
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub(crate) scratch: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) what: WhatArgs,
+}
+
+/// What of a target is taken.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct WhatArgs {
+    /// Leave out what matches (globs: *, ?, […], **; a leading / anchors, a trailing / means folders, ! takes back)
+    #[arg(long, value_name = "PATTERN")]
+    pub(crate) exclude: Vec<String>,
+    /// Leave out folders that are tagged as caches (CACHEDIR.TAG)
+    #[arg(long)]
+    pub(crate) exclude_caches: bool,
+    /// Stay on the file system of the folder
+    #[arg(long)]
+    pub(crate) one_file_system: bool,
+    /// How long writers of a database in rollback mode may be kept waiting
+    #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = duration)]
+    pub(crate) max_stall: std::time::Duration,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct BackupArgs {
+    /// Datasets of the plan, or folders and databases; none: every dataset of the plan
+    #[arg(value_hint = ValueHint::AnyPath)]
+    pub(crate) targets: Vec<String>,
+    /// The dataset's name, for one folder, database or stream that is in no plan
+    #[arg(long)]
+    pub(crate) name: Option<String>,
+    /// Take what comes on stdin
+    #[arg(long, requires = "name", conflicts_with = "targets")]
+    pub(crate) stdin: bool,
+    /// Let this writer publish the dataset, if it is bound to others
+    #[arg(long)]
+    pub(crate) adopt: bool,
+    #[command(flatten)]
+    pub(crate) what: WhatArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PointsArgs {
+    /// The dataset; none: all
+    pub(crate) dataset: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct LsArgs {
+    /// The dataset
+    pub(crate) dataset: String,
+    /// A folder within it
+    pub(crate) path: Option<String>,
+    /// latest, a time, or a snapshot
+    #[arg(long, default_value = "latest")]
+    pub(crate) at: String,
+    /// Also everything below
+    #[arg(short = 'R', long)]
+    pub(crate) recursive: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DiffArgs {
+    /// The dataset
+    pub(crate) dataset: String,
+    /// The older snapshot: a time or a snapshot
+    pub(crate) from: String,
+    /// The newer snapshot
+    #[arg(default_value = "latest")]
+    pub(crate) to: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DumpArgs {
+    /// The dataset
+    pub(crate) dataset: String,
+    /// The file; may be left out where the snapshot holds only one
+    pub(crate) path: Option<String>,
+    /// latest, a time, or a snapshot
+    #[arg(long, default_value = "latest")]
+    pub(crate) at: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RestoreArgs {
+    /// The dataset
+    pub(crate) dataset: String,
+    /// latest, a time (RFC 3339; without an offset it is local), or a snapshot
+    #[arg(long)]
+    pub(crate) to: String,
+    /// Where to: a folder that is empty or does not exist
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub(crate) into: PathBuf,
+    /// Bring back only what matches
+    #[arg(long, value_name = "PATTERN")]
+    pub(crate) include: Vec<String>,
+    /// Restore into a folder that holds something; what exists is kept and reported
+    #[arg(long)]
+    pub(crate) force: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ProveArgs {
+    /// Datasets; none: all that have a snapshot
+    pub(crate) datasets: Vec<String>,
+    /// latest, a time, or a snapshot
+    #[arg(long, default_value = "latest")]
+    pub(crate) at: String,
+    /// Where scratch folders are made [default: the system's folder for temporary files]
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub(crate) scratch: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CheckArgs {
+    /// Read every pack and every chunk
+    #[arg(long)]
+    pub(crate) read_data: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PruneArgs {
+    /// Only this dataset's retention is applied
+    #[arg(long)]
+    pub(crate) dataset: Option<String>,
+    /// Keep the newest snapshot of each of the last N hours that have one
+    #[arg(long, value_name = "N")]
+    pub(crate) hourly: Option<u32>,
+    /// … of each of the last N days
+    #[arg(long, value_name = "N")]
+    pub(crate) daily: Option<u32>,
+    /// … of each of the last N weeks
+    #[arg(long, value_name = "N")]
+    pub(crate) weekly: Option<u32>,
+    /// … of each of the last N months
+    #[arg(long, value_name = "N")]
+    pub(crate) monthly: Option<u32>,
+    /// Never keep fewer than the newest N
+    #[arg(long, value_name = "N")]
+    pub(crate) at_least: Option<std::num::NonZeroU32>,
+    /// Only say what would be forgotten and freed
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// How much waste may stay, in percent of what is needed
+    #[arg(long, value_name = "PERCENT", default_value_t = 10)]
+    pub(crate) max_unused: u64,
+    /// How long to wait for writers and readers at work
+    #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = duration)]
+    pub(crate) wait: std::time::Duration,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ForgetArgs {
+    /// The dataset
+    pub(crate) dataset: String,
+    /// The snapshots
+    #[arg(required = true)]
+    pub(crate) snapshots: Vec<String>,
+    /// Why, for the record
+    #[arg(long, default_value = "forgotten by name")]
+    pub(crate) reason: String,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum HoldCommand {
+    /// Hold a snapshot
+    Add {
+        /// The dataset
+        dataset: String,
+        /// latest, a time, or a snapshot
+        snapshot: String,
+        /// Why, for the record
+        #[arg(long)]
+        reason: String,
+    },
+    /// List the holds
+    List,
+    /// End a hold
+    Release {
+        /// The hold, or its first digits
+        hold: String,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CopyArgs {
+    /// The repository to copy to, made with `lifeboat repo init --copy-of`
+    #[arg(long, value_name = "LOCATION")]
+    pub(crate) to: String,
+    /// Where its secret comes from: env:NAME, file:PATH or command:COMMAND
+    #[arg(long, value_name = "SOURCE", default_value = "env:LIFEBOAT_COPY_PASSPHRASE")]
+    pub(crate) to_key: String,
+    /// Datasets; none: all
+    pub(crate) datasets: Vec<String>,
+    /// Only the newest snapshot of each dataset
+    #[arg(long)]
+    pub(crate) latest: bool,
+}
+
+/// How a key slot is locked.
+#[derive(Clone, Debug, Args)]
+#[group(required = true, multiple = false)]
+pub(crate) struct LockArgs {
+    /// By a passphrase from env:NAME, file:PATH or command:COMMAND
+    #[arg(long, value_name = "SOURCE")]
+    pub(crate) passphrase: Option<String>,
+    /// By a new recovery key, which is printed once
+    #[arg(long)]
+    pub(crate) recovery: bool,
+    /// To somebody's public key, as `lifeboat key pair` printed it
+    #[arg(long, value_name = "HEX")]
+    pub(crate) public_key: Option<String>,
+    /// By what a command prints each time: at least 16 random bytes
+    #[arg(long, value_name = "COMMAND")]
+    pub(crate) command: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum KeyCommand {
+    /// List the key slots
+    List,
+    /// Add a key slot
+    Add {
+        #[command(flatten)]
+        lock: LockArgs,
+        /// It also holds the root key: it can add and retire keys and enrol writers
+        #[arg(long)]
+        admin: bool,
+        /// A name for people
+        #[arg(long, default_value = "")]
+        label: String,
+    },
+    /// Replace the slot that opened the repository by a new one
+    Rotate {
+        #[command(flatten)]
+        lock: LockArgs,
+        /// A name for people
+        #[arg(long, default_value = "")]
+        label: String,
+    },
+    /// Retire a key slot
+    Retire {
+        /// The slot, or its first digits
+        slot: String,
+    },
+    /// Make a key pair for a public-key slot: the private half goes into a new file, the public half is printed
+    Pair {
+        /// The new file
+        #[arg(value_hint = ValueHint::FilePath)]
+        file: PathBuf,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum RepoCommand {
+    /// Make a repository
+    Init {
+        /// Do not make and print a recovery key
+        #[arg(long)]
+        no_recovery_key: bool,
+        /// Make it a place that this repository can be copied to
+        #[arg(long, value_name = "LOCATION")]
+        copy_of: Option<String>,
+        /// Where the secret of that repository comes from
+        #[arg(long, value_name = "SOURCE", default_value = "env:LIFEBOAT_ORIGIN_PASSPHRASE")]
+        origin_key: String,
+        /// How long a writer's claim lasts without renewal
+        #[arg(long, value_name = "DURATION", default_value = "15m", value_parser = duration)]
+        lease: std::time::Duration,
+        /// How old an object that nothing refers to must be before prune removes it
+        #[arg(long, value_name = "DURATION", default_value = "24h", value_parser = duration)]
+        grace: std::time::Duration,
+    },
+    /// The writers that the repository trusts
+    #[command(subcommand)]
+    Writers(WritersCommand),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum WritersCommand {
+    /// List them
+    List,
+    /// Enrol this machine, or the public key of another
+    Enrol {
+        /// The public key of another machine, in hexadecimal
+        #[arg(long, value_name = "HEX")]
+        public_key: Option<String>,
+        /// A name for people [default: this host's name]
+        #[arg(long)]
+        name: Option<String>,
+        /// It may only publish: no forgetting, no pruning
+        #[arg(long)]
+        no_maintain: bool,
+        /// It may publish only these datasets
+        #[arg(long)]
+        dataset: Vec<String>,
+    },
+    /// Revoke one: what the store has received from it so far still counts, nothing later
+    Revoke {
+        /// The writer, or its first digits
+        writer: String,
+    },
+}
+
+/// Reads `90s`, `15m`, `24h`, `7d`, `500ms`.
+fn duration(text: &str) -> Result<std::time::Duration, String> {
+    let split = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(split);
+    let number: u64 =
+        number.parse().map_err(|_| "write a number and a unit: 90s, 15m, 24h, 7d".to_owned())?;
+    let millis = match unit {
+        "ms" => 1,
+        "s" => 1_000,
+        "m" => 60_000,
+        "h" => 3_600_000,
+        "d" => 86_400_000,
+        _ => return Err("the unit is one of ms, s, m, h, d".to_owned()),
+    };
+    number
+        .checked_mul(millis)
+        .map(std::time::Duration::from_millis)
+        .ok_or_else(|| "that is too long".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn durations_are_read() {
+        assert_eq!(duration("90s"), Ok(std::time::Duration::from_secs(90)));
+        assert_eq!(duration("7d"), Ok(std::time::Duration::from_hours(168)));
+        for bad in ["", "s", "5", "5x", "-5s", "99999999999999999999d"] {
+            assert!(duration(bad).is_err(), "{bad}");
+        }
+    }
+}

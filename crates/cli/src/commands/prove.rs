@@ -1,0 +1,93 @@
+//! `lifeboat prove`: restored into scratch and questioned.
+
+use crate::args::ProveArgs;
+use crate::context::Context;
+use crate::failure::{Failure, Outcome};
+use crate::output::{bytes, duration};
+use lifeboat_recovery::prove::{Proof, Verdict, prove};
+use lifeboat_repository::Repository;
+use lifeboat_store::progress::Progress;
+use serde_json::{Value, json};
+use std::collections::BTreeSet;
+use std::io::Write;
+use std::sync::Arc;
+
+pub(crate) fn run(context: &Context, args: &ProveArgs) -> Result<Outcome, Failure> {
+    let repository = context.open()?;
+    let datasets = if args.datasets.is_empty() { all_datasets(&repository)? } else { args.datasets.clone() };
+    if datasets.is_empty() {
+        return Err(Failure::usage("there is no snapshot to prove", "Take one with `lifeboat backup`."));
+    }
+    let (mut outcome, mut documents) = (Outcome::Done, Vec::new());
+    for dataset in &datasets {
+        let (reader, published) = context.find(&repository, dataset, &args.at)?;
+        let _pin = context.pin(&repository, &[&published], "prove");
+        let progress = Arc::new(Progress::default());
+        let shown = context.output.progress(&format!("proving {dataset}"), &progress);
+        let proof = prove(&reader, &published, args.scratch.as_deref(), &progress)?;
+        drop(shown);
+        outcome = outcome.worse(match proof.verdict {
+            Verdict::Proven => Outcome::Done,
+            Verdict::Failed => Outcome::Failed,
+            Verdict::Inconclusive => Outcome::Inconclusive,
+        });
+        if !context.output.json {
+            let head = format!(
+                "{dataset}: snapshot {} of {}: {}",
+                published.id.short(),
+                published.snapshot.taken,
+                proof.verdict.word()
+            );
+            context.output.result(|| Value::Null, |text| to_text(&head, &proof, text))?;
+        }
+        documents.push(json!({ "dataset": dataset, "snapshot": published.id.to_string(), "taken": published.snapshot.taken.to_string(), "proof": proof_json(&proof) }));
+    }
+    if context.output.json {
+        context.output.result(|| json!({ "proofs": documents }), |_| Ok(()))?;
+    }
+    Ok(outcome)
+}
+
+fn all_datasets(repository: &Repository) -> Result<Vec<String>, Failure> {
+    let snapshots = repository.snapshots(None, &mut Vec::new())?;
+    let names: BTreeSet<String> = snapshots.iter().map(|p| p.snapshot.position.dataset.to_string()).collect();
+    Ok(names.into_iter().collect())
+}
+
+fn to_text(head: &str, proof: &Proof, text: &mut Vec<u8>) -> std::io::Result<()> {
+    writeln!(
+        text,
+        "{head}; {} in {} files read back, restored in {}, questioned in {}",
+        bytes(proof.bytes),
+        proof.files,
+        duration(proof.restoring),
+        duration(proof.questioning)
+    )?;
+    for reason in &proof.reasons {
+        writeln!(text, "  {reason}")?;
+    }
+    if let Some(questions) = &proof.questions {
+        for table in &questions.tables {
+            let checksum = lifeboat_base::hex::encode(&table.checksum[..8]);
+            writeln!(text, "  table {:<30} {:>10} rows  checksum {checksum}", table.name, table.rows)?;
+        }
+    }
+    Ok(())
+}
+
+/// A proof for programs.
+pub(crate) fn proof_json(proof: &Proof) -> Value {
+    let database = proof.questions.as_ref().map(|questions| {
+        let tables: Vec<Value> = questions.tables.iter().map(|t| json!({ "name": t.name, "rows": t.rows, "checksum": lifeboat_base::hex::encode(&t.checksum) })).collect();
+        json!({ "schema_objects": questions.schema.objects, "schema_hash": lifeboat_base::hex::encode(&questions.schema.hash), "tables": tables })
+    });
+    json!({
+        "verdict": proof.verdict.word(),
+        "reasons": proof.reasons,
+        "files": proof.files,
+        "bytes": proof.bytes,
+        "restore_seconds": proof.restoring.as_secs_f64(),
+        "question_seconds": proof.questioning.as_secs_f64(),
+        "database": database,
+    })
+}

@@ -1,0 +1,231 @@
+//! What every command needs: the plan, where the repository is, the secret that opens it, this machine's
+//! state. Secrets come from the environment, a file or a command, never from the command line.
+
+use crate::args::Global;
+use crate::failure::Failure;
+use crate::output::Output;
+use lifeboat_base::clock::Clock;
+use lifeboat_base::{Hint, Secret, hex};
+use lifeboat_objects::location::{self, Location};
+use lifeboat_plan::{FILE_NAME, Plan};
+use lifeboat_repository::ids::DatasetName;
+use lifeboat_repository::{Environment, EpochPrivateKey, Published, Reader, ReaderPin, Repository, Unlock};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+
+/// How the private half of a public-key slot is written in a file.
+pub(crate) const PRIVATE_PREFIX: &str = "LIFEBOAT-PRIVATE-";
+
+/// What a command runs in.
+pub(crate) struct Context {
+    pub(crate) output: Output,
+    pub(crate) plan: Plan,
+    global: Global,
+}
+
+impl Context {
+    pub(crate) fn new(global: Global) -> Result<Self, Failure> {
+        let output = Output { json: global.json, quiet: global.quiet };
+        let plan = read_plan(global.plan.as_deref())?;
+        Ok(Self { output, plan, global })
+    }
+
+    /// Where the repository is.
+    pub(crate) fn location(&self) -> Result<Location, Failure> {
+        let planned = self.plan.repository.as_ref().map(|repository| repository.url.clone());
+        let text = self.global.repository.clone().or(planned).ok_or_else(|| {
+            Failure::usage(
+                "no repository is named",
+                "Give --repository LOCATION, set LIFEBOAT_REPOSITORY, or write a lifeboat.toml.",
+            )
+        })?;
+        Ok(Location::parse(&text)?)
+    }
+
+    /// Whether a repository is named at all.
+    pub(crate) fn names_repository(&self) -> bool {
+        self.global.repository.is_some() || self.plan.repository.is_some()
+    }
+
+    /// The secret that opens the repository.
+    pub(crate) fn secret(&self) -> Result<Secret, Failure> {
+        let planned = self.plan.repository.as_ref().and_then(|repository| repository.key.clone());
+        let source = self.global.key.clone().or(planned);
+        read_secret(source.as_deref().unwrap_or("env:LIFEBOAT_PASSPHRASE"))
+    }
+
+    /// The repository, open.
+    pub(crate) fn open(&self) -> Result<Arc<Repository>, Failure> {
+        self.open_at(&self.location()?, &self.secret()?)
+    }
+
+    /// Any repository, open.
+    pub(crate) fn open_at(&self, location: &Location, secret: &Secret) -> Result<Arc<Repository>, Failure> {
+        let store = match location::open(location) {
+            Ok(store) => store,
+            Err(error) if error.is_not_found() => {
+                return Err(Failure {
+                    code: 1,
+                    message: format!("{location} holds no repository"),
+                    hint: lifeboat_repository::RepositoryError::NotARepository(String::new()).hint(),
+                });
+            }
+            Err(error) => return Err(error.into()),
+        };
+        Ok(Arc::new(Repository::open(store, &unlock(secret)?, self.environment()?)?))
+    }
+
+    /// This machine.
+    pub(crate) fn environment(&self) -> Result<Environment, Failure> {
+        Ok(Environment {
+            state: Some(self.state_dir()?),
+            writer_key: self.global.writer_key.clone(),
+            host: host_name(),
+            clock: Clock::System,
+        })
+    }
+
+    /// Where this machine keeps its state.
+    pub(crate) fn state_dir(&self) -> Result<PathBuf, Failure> {
+        if let Some(directory) = &self.global.state_dir {
+            return Ok(directory.clone());
+        }
+        let absolute =
+            |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+        absolute("XDG_STATE_HOME")
+            .or_else(|| absolute("HOME").map(|home| home.join(".local/state")))
+            .map(|state| state.join("lifeboat"))
+            .ok_or_else(|| {
+                Failure::usage(
+                    "there is no place for this machine's state",
+                    "Give --state-dir DIR, or set LIFEBOAT_STATE or HOME.",
+                )
+            })
+    }
+
+    /// Folders that a backup never takes along: the repository's own, and the state.
+    pub(crate) fn own_folders(&self) -> Vec<PathBuf> {
+        let mut own: Vec<PathBuf> = self.state_dir().ok().into_iter().collect();
+        if let Ok(Location::Directory(path)) = self.location() {
+            own.push(path);
+        }
+        own
+    }
+
+    /// Pins snapshots while they are read, where this machine may write; else says that it could not.
+    pub(crate) fn pin(
+        &self,
+        repository: &Arc<Repository>,
+        snapshots: &[&Published],
+        purpose: &str,
+    ) -> Option<ReaderPin> {
+        let positions: Vec<_> = snapshots.iter().map(|published| published.slot.clone()).collect();
+        let pinned =
+            repository.writer().and_then(|signer| ReaderPin::take(repository, &signer, &positions, purpose));
+        pinned
+            .inspect_err(|_| {
+                self.output.note("reading without a pin: this machine may not write to the repository")
+            })
+            .ok()
+    }
+
+    /// A snapshot by `latest`, time or identity, with the means to read it.
+    pub(crate) fn find(
+        &self,
+        repository: &Arc<Repository>,
+        dataset: &str,
+        which: &str,
+    ) -> Result<(Reader, Published), Failure> {
+        let published = crate::time::find_point(repository, &dataset_name(dataset)?, which, self.output)?;
+        Ok((Reader::new(repository)?, published))
+    }
+}
+
+/// Checks the name of a dataset.
+pub(crate) fn dataset_name(text: &str) -> Result<DatasetName, Failure> {
+    DatasetName::new(text).map_err(|error| {
+        Failure::usage(error.to_string(), "`lifeboat points` lists the datasets that have snapshots.")
+    })
+}
+
+fn read_plan(named: Option<&Path>) -> Result<Plan, Failure> {
+    let path = named.unwrap_or(Path::new(FILE_NAME));
+    match std::fs::read_to_string(path) {
+        Ok(text) => Ok(Plan::parse(&text, &path.display().to_string())?),
+        Err(error) if named.is_none() && error.kind() == std::io::ErrorKind::NotFound => Ok(Plan::default()),
+        Err(error) => Err(Failure::usage(
+            format!("read the plan {}: {error}", path.display()),
+            "Check the path given with --plan or LIFEBOAT_PLAN.",
+        )),
+    }
+}
+
+/// How a secret opens a repository.
+pub(crate) fn unlock(secret: &Secret) -> Result<Unlock, Failure> {
+    let private =
+        std::str::from_utf8(secret.expose()).ok().and_then(|text| text.strip_prefix(PRIVATE_PREFIX));
+    match private {
+        Some(digits) => match hex::decode::<32>(digits) {
+            Some(bytes) => Ok(Unlock::PrivateKey(EpochPrivateKey::from_bytes(&bytes))),
+            None => Err(Failure::usage(
+                "the private key is malformed",
+                "It is what `lifeboat key pair` wrote, on one line.",
+            )),
+        },
+        None => Ok(Unlock::Passphrase(secret.clone())),
+    }
+}
+
+/// Reads a secret from where its source says. The line's end is not part of it.
+pub(crate) fn read_secret(source: &str) -> Result<Secret, Failure> {
+    let (kind, rest) = source.split_once(':').unwrap_or(("", source));
+    let bytes = match kind {
+        "env" => std::env::var_os(rest).map(std::os::unix::ffi::OsStringExt::into_vec).ok_or_else(|| {
+            Failure::usage(
+                format!("the environment variable {rest} is not set"),
+                format!("Set {rest}, or give --key env:NAME, file:PATH or command:COMMAND."),
+            )
+        })?,
+        "file" => std::fs::read(rest).map_err(|error| {
+            Failure::usage(
+                format!("read the secret from {rest}: {error}"),
+                "Check the path and its permissions.",
+            )
+        })?,
+        "command" => run_command(rest)?,
+        // The text may be the secret itself: it is not repeated.
+        _ => {
+            return Err(Failure::usage(
+                "a secret was given where its source belongs",
+                "Write env:NAME, file:PATH or command:COMMAND; a secret on the command line is seen by everybody on the machine.",
+            ));
+        }
+    };
+    let end = bytes.iter().rposition(|b| !matches!(b, b'\n' | b'\r')).map_or(0, |at| at + 1);
+    if end == 0 {
+        return Err(Failure::usage(
+            format!("the secret from {kind}:{} is empty", if kind == "command" { "…" } else { rest }),
+            "Check where it comes from.",
+        ));
+    }
+    Ok(Secret::new(bytes[..end].to_vec()))
+}
+
+fn run_command(command: &str) -> Result<Vec<u8>, Failure> {
+    let hint = "Run the command by hand; it must print the secret on stdout and exit with 0.";
+    let output =
+        Command::new("/bin/sh").args(["-c", command]).stdin(Stdio::null()).stderr(Stdio::inherit()).output();
+    match output {
+        Ok(output) if output.status.success() => Ok(output.stdout),
+        Ok(output) => {
+            Err(Failure::usage(format!("the command for the secret ended with {}", output.status), hint))
+        }
+        Err(error) => Err(Failure::usage(format!("the command for the secret did not start: {error}"), hint)),
+    }
+}
+
+/// This host's name.
+pub(crate) fn host_name() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
+}

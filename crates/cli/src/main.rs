@@ -1,0 +1,59 @@
+//! The `lifeboat` program: parses, dispatches, prints. What it does is on the floors below.
+
+mod args;
+mod commands;
+mod context;
+mod failure;
+mod output;
+mod time;
+
+use args::{Cli, Command};
+use clap::Parser;
+use context::Context;
+use failure::{Failure, Outcome};
+use output::Output;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let output = Output { json: cli.global.json, quiet: cli.global.quiet };
+    match run(cli) {
+        Ok(outcome) => ExitCode::from(outcome.code()),
+        Err(failure) => {
+            output.failure(&failure);
+            ExitCode::from(failure.code)
+        }
+    }
+}
+
+fn run(cli: Cli) -> Result<Outcome, Failure> {
+    match cli.command {
+        Command::Completions { shell } => commands::meta::completions(shell),
+        Command::Man { into } => commands::meta::man(&into),
+        Command::RehearseWriter { database, log } => commands::rehearse::writer(&database, &log),
+        command => dispatch(&Context::new(cli.global)?, command),
+    }
+}
+
+fn dispatch(context: &Context, command: Command) -> Result<Outcome, Failure> {
+    match command {
+        Command::Rehearse(args) => commands::rehearse::run(context, &args),
+        Command::Backup(args) => commands::backup::run(context, &args),
+        Command::Points(args) => commands::points::run(context, &args),
+        Command::Ls(args) => commands::look::ls(context, &args),
+        Command::Diff(args) => commands::look::diff(context, &args),
+        Command::Dump(args) => commands::look::dump(context, &args),
+        Command::Restore(args) => commands::restore::run(context, &args),
+        Command::Prove(args) => commands::prove::run(context, &args),
+        Command::Check(args) => commands::keep::check(context, &args),
+        Command::Prune(args) => commands::keep::prune(context, &args),
+        Command::Forget(args) => commands::keep::forget(context, &args),
+        Command::Hold(command) => commands::keep::hold(context, &command),
+        Command::Copy(args) => commands::copy::run(context, &args),
+        Command::Key(command) => commands::key::run(context, &command),
+        Command::Repo(command) => commands::repo::run(context, &command),
+        Command::Completions { .. } | Command::Man { .. } | Command::RehearseWriter { .. } => {
+            Ok(Outcome::Done)
+        }
+    }
+}

@@ -1,0 +1,80 @@
+//! Points in time as people write them, and the snapshots that they mean.
+
+use crate::failure::Failure;
+use crate::output::Output;
+use jiff::civil::DateTime;
+use jiff::tz::TimeZone;
+use lifeboat_base::clock::Timestamp;
+use lifeboat_repository::ids::DatasetName;
+use lifeboat_repository::{Published, Repository};
+
+/// Finds the snapshot that `latest`, a time, or the first digits of an identity mean. A time means the newest
+/// snapshot that is not younger; it is echoed in UTC.
+pub(crate) fn find_point(
+    repository: &Repository,
+    dataset: &DatasetName,
+    which: &str,
+    output: Output,
+) -> Result<Published, Failure> {
+    let Some(time) = parse(which, &TimeZone::system())? else {
+        return Ok(repository.find_snapshot(Some(dataset), which)?);
+    };
+    output.note(&format!("{which} is {time} in UTC"));
+    let mut unreadable = Vec::new();
+    let snapshots = repository.snapshots(Some(dataset), &mut unreadable)?;
+    for unreadable in &unreadable {
+        output.warn(&format!(
+            "{} cannot be read and was passed over: {}",
+            unreadable.object,
+            lifeboat_base::report(&unreadable.error)
+        ));
+    }
+    let oldest = snapshots.first().map(|p| p.snapshot.taken);
+    snapshots.into_iter().rfind(|p| p.snapshot.taken <= time).ok_or_else(|| {
+        let hint = match oldest {
+            Some(oldest) => format!("The oldest snapshot of {dataset} is of {oldest}."),
+            None => format!("There is no snapshot of {dataset}; `lifeboat points` lists what there is."),
+        };
+        Failure::usage(format!("{dataset} has no snapshot at or before {time}"), hint)
+    })
+}
+
+/// Reads a time: RFC 3339, or without an offset local time. `None` where it is no time at all.
+fn parse(text: &str, zone: &TimeZone) -> Result<Option<Timestamp>, Failure> {
+    if !text.starts_with(|c: char| c.is_ascii_digit()) || !text.contains('-') {
+        return Ok(None);
+    }
+    if let Ok(instant) = text.parse::<jiff::Timestamp>() {
+        return Ok(Some(Timestamp::from_jiff(instant)));
+    }
+    let hint = "Write RFC 3339, such as 2026-11-22T03:00:00Z, or with an offset: 2026-11-22T04:00:00+01:00.";
+    let local: DateTime = text.parse().map_err(|_| Failure::usage(format!("{text} is no time"), hint))?;
+    let resolved = zone.to_ambiguous_zoned(local);
+    if resolved.is_ambiguous() {
+        return Err(Failure::usage(format!("{text} is ambiguous here: clocks were changed"), hint));
+    }
+    let zoned = resolved.compatible().map_err(|error| Failure::usage(format!("{text}: {error}"), hint))?;
+    Ok(Some(Timestamp::from_jiff(zoned.timestamp())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn utc(text: &str) -> String {
+        parse(text, &TimeZone::get("Europe/Berlin").expect("the zone is known"))
+            .map(|t| t.map_or("none".to_owned(), |t| t.to_string()))
+            .unwrap_or_else(|f| f.message)
+    }
+
+    #[test]
+    fn times_are_read_and_ambiguous_ones_refused() {
+        assert_eq!(utc("2026-11-22T03:00:00Z"), "2026-11-22T03:00:00Z");
+        assert_eq!(utc("2026-11-22T03:00:00+01:00"), "2026-11-22T02:00:00Z");
+        assert_eq!(utc("2026-11-22 03:00"), "2026-11-22T02:00:00Z");
+        assert_eq!(utc("2026-10-25T02:30:00"), "2026-10-25T02:30:00 is ambiguous here: clocks were changed");
+        assert_eq!(utc("2026-03-29T02:30:00"), "2026-03-29T02:30:00 is ambiguous here: clocks were changed");
+        assert_eq!(utc("1234abcd"), "none");
+        assert_eq!(utc("2026-99-99"), "2026-99-99 is no time");
+    }
+}

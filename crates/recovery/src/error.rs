@@ -1,0 +1,130 @@
+//! What can go wrong on this floor: mostly what the floors below say, with what was being done.
+
+use lifeboat_base::Hint;
+use lifeboat_base::crashsafe::CrashsafeError;
+use lifeboat_repository::RepositoryError;
+use lifeboat_repository::ids::InvalidDatasetName;
+use lifeboat_store::PathError;
+use lifeboat_store::exclude::PatternError;
+use lifeboat_store::materialise::MaterialiseError;
+use lifeboat_store_files::FilesError;
+use lifeboat_store_sqlite::{ProofError, SnapshotError};
+use std::io;
+use std::path::PathBuf;
+
+/// Shorthand for what this crate returns.
+pub type Result<T, E = RecoveryError> = std::result::Result<T, E>;
+
+/// Protecting, restoring or proving that failed.
+#[derive(Debug, thiserror::Error)]
+pub enum RecoveryError {
+    /// The repository failed.
+    #[error(transparent)]
+    Repository(#[from] RepositoryError),
+    /// A tree of files could not be read.
+    #[error(transparent)]
+    Files(#[from] FilesError),
+    /// A database could not be read.
+    #[error(transparent)]
+    Sqlite(#[from] SnapshotError),
+    /// A restored database could not be asked.
+    #[error(transparent)]
+    Proof(#[from] ProofError),
+    /// A tree could not be restored.
+    #[error(transparent)]
+    Materialise(#[from] MaterialiseError),
+    /// One path failed.
+    #[error(transparent)]
+    Path(#[from] PathError),
+    /// A pattern cannot be read.
+    #[error(transparent)]
+    Pattern(#[from] PatternError),
+    /// A name cannot be that of a dataset.
+    #[error(transparent)]
+    Name(#[from] InvalidDatasetName),
+    /// A file of ours could not be written.
+    #[error(transparent)]
+    Crashsafe(#[from] CrashsafeError),
+    /// The operating system refused something.
+    #[error("{operation} {}", path.display())]
+    Io {
+        /// What was being done, in the present tense.
+        operation: &'static str,
+        /// To what.
+        path: PathBuf,
+        /// What the operating system said.
+        #[source]
+        source: io::Error,
+    },
+    /// The target of a backup is neither a folder nor a database.
+    #[error("{} is neither a folder nor a SQLite database", .0.display())]
+    UnknownTarget(PathBuf),
+    /// The place to restore into holds something.
+    #[error("{} is not empty", .0.display())]
+    NotEmpty(PathBuf),
+    /// There is not enough room to restore.
+    #[error("{} has {available} bytes free, and the restore needs {needed}", path.display())]
+    NoSpace {
+        /// Where.
+        path: PathBuf,
+        /// Bytes that are free for us.
+        available: u64,
+        /// Bytes that are needed.
+        needed: u64,
+    },
+    /// Nothing in the snapshot matches what was asked for.
+    #[error("nothing in snapshot {0} matches")]
+    NothingMatches(String),
+    /// The demonstration's own database failed.
+    #[error("{0}")]
+    Demonstration(&'static str, #[source] rusqlite::Error),
+    /// The demonstration's writer failed.
+    #[error("the writer of the demonstration {0}")]
+    Writer(String),
+}
+
+impl RecoveryError {
+    /// An error of the operating system about a path.
+    pub fn io(operation: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
+        let path = path.into();
+        move |source| Self::Io { operation, path, source }
+    }
+
+    /// Whether the fault lies in how we were called.
+    pub fn is_usage(&self) -> bool {
+        matches!(self, Self::Pattern(_) | Self::Name(_) | Self::UnknownTarget(_))
+    }
+}
+
+impl Hint for RecoveryError {
+    fn hint(&self) -> Option<String> {
+        let hint = match self {
+            Self::Repository(error) => return error.hint(),
+            Self::Files(error) => return error.hint(),
+            Self::Sqlite(error) => return error.hint(),
+            Self::Proof(error) => return error.hint(),
+            Self::Materialise(error) => return error.hint(),
+            Self::Path(error) => return error.hint(),
+            Self::Pattern(error) => return error.hint(),
+            Self::Io { source, .. } if source.kind() == io::ErrorKind::NotFound => {
+                "Check the path; if it is a mount point's, check that it is mounted."
+            }
+            Self::Io { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
+                "Check the permissions, or run as a user that has them."
+            }
+            Self::UnknownTarget(_) => {
+                "Name a folder or a database; anything else can be piped: `… | lifeboat backup --stdin --name NAME`."
+            }
+            Self::NotEmpty(_) => {
+                "Choose an empty place, or give --force to restore into it all the same; existing files are then kept and reported."
+            }
+            Self::NoSpace { .. } => {
+                "Free space there, choose another place with --into, or restore a part with --include."
+            }
+            Self::NothingMatches(_) => "`lifeboat ls DATASET` shows what a snapshot holds.",
+            Self::Crashsafe(_) => "Check the space and the permissions there.",
+            Self::Io { .. } | Self::Name(_) | Self::Demonstration(..) | Self::Writer(_) => return None,
+        };
+        Some(hint.to_owned())
+    }
+}

@@ -1,0 +1,25 @@
+//! Recovery: what is declared is protected, restored and proven.
+//!
+//! This floor joins the stores with the repository: [`protect`] takes a snapshot of a target, [`restore`] puts
+//! one back where it can be, [`prove`] does so in scratch and asks the restored data whether it is whole,
+//! [`retention`] says which snapshots to keep, and [`rehearse`] does it all at once and measures.
+//!
+//! It deliberately knows no command line, no schedule and no runbook.
+
+mod error;
+pub mod protect;
+pub mod prove;
+pub mod rehearse;
+pub mod restore;
+pub mod retention;
+mod scratch;
+mod target;
+
+pub use error::{RecoveryError, Result};
+pub use scratch::Scratch;
+pub use target::{Target, TargetKind};
+
+/// How many threads fetch and check content.
+pub fn threads() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}

@@ -1,0 +1,272 @@
+//! Protecting: a snapshot of a target, now.
+
+use crate::error::{RecoveryError, Result};
+use crate::target::{Target, TargetKind};
+use lifeboat_base::clock::Stopwatch;
+use lifeboat_repository::ids::DatasetName;
+use lifeboat_repository::tree::{Entry, EntryKind, FileTime, Metadata};
+use lifeboat_repository::{Published, Repository, SnapshotSource, SnapshotWriter};
+use lifeboat_store::Problems;
+use lifeboat_store::exclude::Exclude;
+use lifeboat_store::progress::Progress;
+use lifeboat_store_files::{FilesDriver, FilesOptions};
+use lifeboat_store_sqlite::{Snapshot as DatabaseSnapshot, SnapshotOptions, WithoutReflink};
+use std::io::{self, Read};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How to protect.
+#[derive(Clone, Debug, Default)]
+pub struct ProtectOptions {
+    /// What of a folder is left out.
+    pub exclude: Exclude,
+    /// Folders that are never taken along: the repository itself, the state.
+    pub never: Vec<PathBuf>,
+    /// How long writers of a database in rollback mode may be kept waiting.
+    pub max_stall: Option<Duration>,
+}
+
+/// What was protected.
+#[derive(Debug)]
+pub struct ProtectReport {
+    /// The snapshot.
+    pub published: Published,
+    /// What could not be read and is missing from it.
+    pub left_out: Problems,
+    /// What changed while it was read.
+    pub torn: Problems,
+    /// What else the driver noticed, for people.
+    pub notes: Vec<String>,
+    /// How long it took.
+    pub took: Duration,
+}
+
+/// Takes a snapshot of a target.
+///
+/// # Errors
+/// Where the target cannot be read at all, or the repository fails: then nothing is published.
+pub fn protect(
+    repository: &Arc<Repository>,
+    dataset: &DatasetName,
+    target: &Target,
+    options: &ProtectOptions,
+    progress: &Progress,
+) -> Result<ProtectReport> {
+    let watch = Stopwatch::start();
+    let kind = match target.kind {
+        TargetKind::Files => lifeboat_store_files::STORE,
+        TargetKind::Sqlite => SQLITE,
+    };
+    let begin = || {
+        SnapshotWriter::begin(repository, source(dataset, kind, &target.path.display().to_string()))
+            .map_err(RecoveryError::from)
+    };
+    match target.kind {
+        TargetKind::Files => protect_files(begin()?, target, options, progress, watch),
+        TargetKind::Sqlite => protect_sqlite(begin, target, options, progress, watch),
+    }
+}
+
+/// What a SQLite database's store is called in a snapshot.
+pub const SQLITE: &str = "sqlite";
+/// What a stream's store is called in a snapshot.
+pub const STREAM: &str = "stream";
+
+fn source(dataset: &DatasetName, store: &str, source: &str) -> SnapshotSource {
+    SnapshotSource {
+        dataset: dataset.clone(),
+        store: store.to_owned(),
+        source: source.to_owned(),
+        lineage: None,
+        program: concat!("lifeboat ", env!("CARGO_PKG_VERSION")).to_owned(),
+    }
+}
+
+fn protect_files(
+    mut writer: SnapshotWriter,
+    target: &Target,
+    options: &ProtectOptions,
+    progress: &Progress,
+    watch: Stopwatch,
+) -> Result<ProtectReport> {
+    let driver = FilesDriver::new(
+        &target.path,
+        FilesOptions { exclude: options.exclude.clone(), never: options.never.clone() },
+    );
+    let report = driver.snapshot(&mut writer, progress)?;
+    let published = writer.finish(report.root)?;
+    Ok(ProtectReport {
+        published,
+        left_out: report.left_out,
+        torn: report.torn,
+        notes: Vec::new(),
+        took: watch.elapsed(),
+    })
+}
+
+fn protect_sqlite(
+    begin: impl FnOnce() -> Result<SnapshotWriter>,
+    target: &Target,
+    options: &ProtectOptions,
+    progress: &Progress,
+    watch: Stopwatch,
+) -> Result<ProtectReport> {
+    // The slot is claimed first: the database should be held still no longer than it is read.
+    let mut writer = begin()?;
+    let scratch = target.path.parent().map_or_else(std::env::temp_dir, PathBuf::from);
+    let scratch = if is_writable(&scratch) { scratch } else { std::env::temp_dir() };
+    let mut snapshot_options =
+        SnapshotOptions { scratch, without_reflink: WithoutReflink::Copy, ..SnapshotOptions::default() };
+    if let Some(max_stall) = options.max_stall {
+        snapshot_options.max_stall = max_stall;
+    }
+    let mut database = DatabaseSnapshot::take(&target.path, &snapshot_options)?;
+    writer.set_taken(lifeboat_base::clock::Clock::System.now());
+    let name =
+        target.path.file_name().map(std::os::unix::ffi::OsStrExt::as_bytes).unwrap_or(b"database").to_vec();
+    let mut entry = Entry::new(name.clone(), EntryKind::File);
+    entry.metadata = file_metadata(target)?;
+    let base = writer.base_entry(&name);
+    entry.size = database.size_bytes();
+    let page_bytes = database.page_size().get();
+    let stored = {
+        let mut reader =
+            DatabaseReader { database: &mut database, run: Vec::new(), at: 0, progress, failure: None };
+        let stored = writer.pages(page_bytes, base.as_ref().map(|entry| &entry.content), &mut reader);
+        if let Some(failure) = reader.failure.take() {
+            return Err(failure.into());
+        }
+        stored?
+    };
+    let report = database.finish()?;
+    entry.size = stored.bytes;
+    entry.content = stored.content;
+    writer.add(entry)?;
+    writer.set_fact("journal_mode", format!("{:?}", report.mode).to_ascii_lowercase());
+    writer.set_fact("change_counter", report.change_counter);
+    writer.set_fact("wal_frames", report.wal_frames);
+    writer.set_fact("stall_ms", report.stall.as_millis());
+    let mut notes: Vec<String> = report.warnings.iter().map(ToString::to_string).collect();
+    if report.rolled_back {
+        notes.push("a hot journal was found; it was copied along and rolled back in the copy, and the application's own was left alone".to_owned());
+    }
+    let published = writer.finish(Metadata { mode: 0o700, ..Metadata::default() })?;
+    Ok(ProtectReport {
+        published,
+        left_out: Problems::default(),
+        torn: Problems::default(),
+        notes,
+        took: watch.elapsed(),
+    })
+}
+
+fn is_writable(directory: &std::path::Path) -> bool {
+    rustix::fs::access(directory, rustix::fs::Access::WRITE_OK).is_ok()
+}
+
+fn file_metadata(target: &Target) -> Result<Metadata> {
+    use std::os::unix::fs::MetadataExt;
+    let stat = std::fs::metadata(&target.path).map_err(RecoveryError::io("look at", &target.path))?;
+    let time = |secs, nanos: i64| FileTime { secs, nanos: u32::try_from(nanos).unwrap_or(0) };
+    Ok(Metadata {
+        mode: stat.mode() & 0o7777,
+        uid: stat.uid(),
+        gid: stat.gid(),
+        modified: time(stat.mtime(), stat.mtime_nsec()),
+        changed: time(stat.ctime(), stat.ctime_nsec()),
+        inode: stat.ino(),
+        device: stat.dev(),
+        links: 1,
+        ..Metadata::default()
+    })
+}
+
+/// The pages of a database as one stream. The driver's own error is kept aside, since a stream can only say
+/// that reading failed.
+struct DatabaseReader<'d> {
+    database: &'d mut DatabaseSnapshot,
+    run: Vec<u8>,
+    at: usize,
+    progress: &'d Progress,
+    failure: Option<lifeboat_store_sqlite::SnapshotError>,
+}
+
+impl Read for DatabaseReader<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.at == self.run.len() {
+            match self.database.next_run() {
+                Ok(Some(run)) => {
+                    self.run.clear();
+                    self.run.extend_from_slice(run.bytes);
+                    self.at = 0;
+                }
+                Ok(None) => return Ok(0),
+                Err(error) => {
+                    self.failure = Some(error);
+                    return Err(io::Error::other("the database could not be read"));
+                }
+            }
+        }
+        let bytes = buffer.len().min(self.run.len() - self.at);
+        buffer[..bytes].copy_from_slice(&self.run[self.at..self.at + bytes]);
+        self.at += bytes;
+        self.progress.count_bytes(bytes as u64);
+        Ok(bytes)
+    }
+}
+
+/// Takes a snapshot of a stream: one file of that name.
+///
+/// # Errors
+/// Where the stream cannot be read to its end, or the repository fails: then nothing is published.
+pub fn protect_stream(
+    repository: &Arc<Repository>,
+    dataset: &DatasetName,
+    name: &str,
+    stream: &mut dyn Read,
+    progress: &Progress,
+) -> Result<ProtectReport> {
+    let watch = Stopwatch::start();
+    let mut writer = SnapshotWriter::begin(repository, source(dataset, STREAM, name))?;
+    let mut counted = CountedReader { stream, progress };
+    let stored = writer.content(name.as_bytes(), Vec::new(), &mut counted)?;
+    let mut entry = Entry::new(name, EntryKind::File);
+    if !entry.has_safe_name() {
+        return Err(RecoveryError::UnknownTarget(PathBuf::from(name)));
+    }
+    let now = lifeboat_base::clock::Clock::System.now();
+    let nanos = u32::try_from(now.as_nanos().rem_euclid(1_000_000_000)).unwrap_or(0);
+    entry.metadata = Metadata {
+        mode: 0o600,
+        uid: rustix::process::getuid().as_raw(),
+        gid: rustix::process::getgid().as_raw(),
+        modified: FileTime { secs: now.as_secs(), nanos },
+        links: 1,
+        ..Metadata::default()
+    };
+    (entry.size, entry.content) = (stored.bytes, stored.content);
+    writer.add(entry)?;
+    writer.set_taken(now);
+    let published = writer.finish(Metadata { mode: 0o700, ..Metadata::default() })?;
+    Ok(ProtectReport {
+        published,
+        left_out: Problems::default(),
+        torn: Problems::default(),
+        notes: Vec::new(),
+        took: watch.elapsed(),
+    })
+}
+
+struct CountedReader<'r> {
+    stream: &'r mut dyn Read,
+    progress: &'r Progress,
+}
+
+impl Read for CountedReader<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let bytes = self.stream.read(buffer)?;
+        self.progress.count_bytes(bytes as u64);
+        Ok(bytes)
+    }
+}

@@ -1,0 +1,240 @@
+//! Proving: a snapshot is really restored into scratch, and the restored data is asked whether it is whole.
+//!
+//! Three outcomes: `proven`, `failed`, `inconclusive`. Every restored file is read back from the scratch place
+//! and compared with the identities that the snapshot recorded; a database is opened by its engine and
+//! questioned.
+
+use crate::error::{RecoveryError, Result};
+use crate::protect::SQLITE;
+use crate::restore::{RestoreOptions, restore};
+use crate::scratch::Scratch;
+use lifeboat_base::clock::Stopwatch;
+use lifeboat_repository::tree::EntryKind;
+use lifeboat_repository::{Descend, Published, Reader, RepositoryError};
+use lifeboat_store::progress::Progress;
+use lifeboat_store_sqlite::{Questions, Verdict as DatabaseVerdict, question};
+use std::ffi::OsStr;
+use std::fs::File;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// What a proof comes to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Restored, read back and questioned; everything is whole.
+    Proven,
+    /// Something is damaged or missing.
+    Failed,
+    /// No damage was found, but not everything could be asked.
+    Inconclusive,
+}
+
+impl Verdict {
+    /// The word for people and programs.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Proven => "proven",
+            Self::Failed => "failed",
+            Self::Inconclusive => "inconclusive",
+        }
+    }
+}
+
+/// A proof.
+#[derive(Debug)]
+pub struct Proof {
+    /// What it comes to.
+    pub verdict: Verdict,
+    /// Why it is not `proven`.
+    pub reasons: Vec<String>,
+    /// Files that were read back and compared.
+    pub files: u64,
+    /// Bytes that were read back and compared.
+    pub bytes: u64,
+    /// What a database answered.
+    pub questions: Option<Questions>,
+    /// How long restoring took.
+    pub restoring: Duration,
+    /// How long reading back and questioning took.
+    pub questioning: Duration,
+}
+
+/// Proves a snapshot in a scratch place below `scratch`, or below the system's folder for temporary files.
+///
+/// # Errors
+/// Where the proof could not be carried out; damage of the snapshot is an answer, not an error.
+pub fn prove(
+    reader: &Reader,
+    published: &Published,
+    scratch: Option<&Path>,
+    progress: &Progress,
+) -> Result<Proof> {
+    let scratch = Scratch::new(scratch)?;
+    let into = scratch.path().join("restored");
+    let restored = match restore(reader, published, &into, &RestoreOptions::default(), progress) {
+        Ok(restored) => restored,
+        Err(error) => return damaged_or(error),
+    };
+    let mut proof = examine(reader, published, &into)?;
+    proof.restoring = restored.took;
+    for problem in &restored.report.left_out.first {
+        proof.fail(lifeboat_base::report(problem));
+    }
+    let refused = restored.report.refused.count;
+    proof.doubt_if(refused > 0, || {
+        format!("metadata of {refused} entries could not be restored here (owners and devices need root)")
+    });
+    Ok(proof)
+}
+
+/// Reads back and questions what a snapshot was restored to.
+///
+/// # Errors
+/// Where it could not be carried out; damage is an answer, not an error.
+pub fn examine(reader: &Reader, published: &Published, restored: &Path) -> Result<Proof> {
+    let watch = Stopwatch::start();
+    let zero = Duration::ZERO;
+    let mut proof = Proof {
+        verdict: Verdict::Proven,
+        reasons: Vec::new(),
+        files: 0,
+        bytes: 0,
+        questions: None,
+        restoring: zero,
+        questioning: zero,
+    };
+    read_back(reader, published, restored, &mut proof)?;
+    let stats = &published.snapshot.stats;
+    proof.doubt_if(stats.left_out > 0, || {
+        format!("{} entries could not be read when the snapshot was taken", stats.left_out)
+    });
+    proof.doubt_if(stats.torn > 0, || format!("{} files changed while they were read", stats.torn));
+    if published.snapshot.store == SQLITE {
+        question_database(reader, published, restored, &mut proof)?;
+    }
+    proof.questioning = watch.elapsed();
+    Ok(proof)
+}
+
+/// Damage of the repository is what a proof is for; anything else means that there was none.
+fn damaged_or(error: RecoveryError) -> Result<Proof> {
+    let text = lifeboat_base::report(&error);
+    let damaged = matches!(
+        &error,
+        RecoveryError::Repository(RepositoryError::Damaged { .. } | RepositoryError::MissingChunk(_))
+            | RecoveryError::Materialise(
+                lifeboat_store::materialise::MaterialiseError::Repository(
+                    RepositoryError::Damaged { .. } | RepositoryError::MissingChunk(_)
+                ) | lifeboat_store::materialise::MaterialiseError::Unsafe { .. }
+                    | lifeboat_store::materialise::MaterialiseError::Impossible { .. }
+            )
+    );
+    if !damaged {
+        return Err(error);
+    }
+    let zero = Duration::ZERO;
+    Ok(Proof {
+        verdict: Verdict::Failed,
+        reasons: vec![text],
+        files: 0,
+        bytes: 0,
+        questions: None,
+        restoring: zero,
+        questioning: zero,
+    })
+}
+
+impl Proof {
+    fn fail(&mut self, reason: String) {
+        self.verdict = Verdict::Failed;
+        self.reasons.push(reason);
+    }
+
+    fn doubt_if(&mut self, doubtful: bool, reason: impl FnOnce() -> String) {
+        if doubtful {
+            if self.verdict == Verdict::Proven {
+                self.verdict = Verdict::Inconclusive;
+            }
+            self.reasons.push(reason());
+        }
+    }
+}
+
+/// Reads every restored file and compares it, piece by piece, with the identities in the snapshot.
+fn read_back(reader: &Reader, published: &Published, root: &Path, proof: &mut Proof) -> Result<()> {
+    reader.walk(&published.snapshot, &mut |directory, entry| {
+        if entry.kind == EntryKind::File {
+            let path = below(root, directory, &entry.name);
+            match compare(reader, &path, entry) {
+                Ok(bytes) => {
+                    proof.files += 1;
+                    proof.bytes += bytes;
+                }
+                Err(RecoveryError::Io { source, .. }) => proof.fail(format!("{}: {source}", path.display())),
+                Err(RecoveryError::Repository(RepositoryError::Damaged { object, what })) => {
+                    proof.fail(format!("{}: {object}: {what}", path.display()))
+                }
+                Err(other) => return Err(other),
+            }
+        }
+        Ok::<_, RecoveryError>(Descend::Yes)
+    })
+}
+
+fn compare(reader: &Reader, path: &Path, entry: &lifeboat_repository::tree::Entry) -> Result<u64> {
+    let file = File::open(path).map_err(RecoveryError::io("read back", path))?;
+    let length = file.metadata().map_err(RecoveryError::io("read back", path))?.len();
+    if length != entry.size {
+        return Err(RepositoryError::damaged(
+            path.display(),
+            format!("restored with {length} bytes instead of {}", entry.size),
+        )
+        .into());
+    }
+    let mut buffer = Vec::new();
+    let mut bytes = 0;
+    reader.pieces(entry, &mut |piece| {
+        buffer.resize(piece.length as usize, 0);
+        file.read_exact_at(&mut buffer, piece.offset).map_err(RecoveryError::io("read back", path))?;
+        if !reader.is_piece(&piece, &buffer)? {
+            return Err(RepositoryError::damaged(
+                path.display(),
+                format!("what was restored at offset {} is not what was protected", piece.offset),
+            )
+            .into());
+        }
+        bytes += buffer.len() as u64;
+        Ok::<_, RecoveryError>(())
+    })?;
+    Ok(bytes)
+}
+
+fn below(root: &Path, directory: &[u8], name: &[u8]) -> PathBuf {
+    root.join(OsStr::from_bytes(directory)).join(OsStr::from_bytes(name))
+}
+
+fn question_database(reader: &Reader, published: &Published, root: &Path, proof: &mut Proof) -> Result<()> {
+    let mut database = None;
+    reader.walk(&published.snapshot, &mut |directory, entry| {
+        database.get_or_insert_with(|| below(root, directory, &entry.name));
+        Ok::<_, RecoveryError>(Descend::No)
+    })?;
+    let Some(database) = database else {
+        proof.fail("the snapshot holds no database".to_owned());
+        return Ok(());
+    };
+    let questions = question(&database)?;
+    for fault in &questions.faults {
+        proof.fail(fault.to_string());
+    }
+    for doubt in &questions.doubts {
+        proof.doubt_if(true, || doubt.to_string());
+    }
+    if questions.verdict() == DatabaseVerdict::Failed && proof.verdict != Verdict::Failed {
+        proof.fail("the database is damaged".to_owned());
+    }
+    proof.questions = Some(questions);
+    Ok(())
+}
