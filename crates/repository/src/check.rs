@@ -4,11 +4,11 @@
 //! every pack that the index names must be there. With `read_data` every pack is read: its bytes against its
 //! name, every chunk against its identity. What is damaged is then looked for in every snapshot.
 
-use crate::bodies::{Roster, Slot};
+use crate::bodies::{Roster, Slot, Tombstone};
 use crate::envelope::{self, ObjectType};
 use crate::error::{RepositoryError, Result};
 use crate::ids::{BodyHash, BulkName, ChunkId, DatasetName, Position, WriterId};
-use crate::index::{ChunkRole, Index, IndexedPack, Standing};
+use crate::index::{ChunkRole, Index, IndexedPack, Located, Standing};
 use crate::layout;
 use crate::lists::Lists;
 use crate::pack::{self, BlockKind, Inflater};
@@ -18,9 +18,10 @@ use crate::repository::{Repository, read_slot};
 use crate::snapshots::{Filled, Published};
 use crate::state::Head;
 use crate::tree::{Content, Entry, display_bytes};
-use crate::trust::Trust;
+use crate::trust::{Need, Trust};
 use crate::walk::Reference;
 use lifeboat_objects::{Key, list_all};
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -93,18 +94,25 @@ pub fn check(
     let mut check = Check { repository, options, report: CheckReport::default() };
     check.trust()?;
     let lists = check.lists()?;
-    check.chains()?;
-    let (objects, index) = check.index(&lists)?;
+    let snapshots = check.chains()?;
+    let index = check.index(&lists)?;
+    if check.stops_readers()? {
+        snapshots.iter().for_each(|published| check.lose_whole(&published.slot));
+    }
     let bad = check.packs(&index, &lists, progress)?;
-    drop(objects);
-    check.snapshots(index, &bad)?;
+    check.snapshots(index, &bad, &snapshots)?;
     check.report.lost.sort();
     check.report.lost.dedup();
     Ok(check.report)
 }
 
-/// Chunks that cannot be read, by entry of the index.
-type Bad = HashSet<(ChunkId, u32)>;
+/// Blocks that cannot be read, by pack and number within it, which stay what they are when the index is read
+/// again.
+type Bad = HashSet<(BulkName, u32)>;
+
+/// The slots of one chain: for each snapshot its hash and its predecessor, for anything else nothing.
+type Chain = BTreeMap<u64, Option<(BodyHash, Option<(u64, BodyHash)>)>>;
+type Chains = BTreeMap<(DatasetName, WriterId), Chain>;
 
 struct Check<'r> {
     repository: &'r Arc<Repository>,
@@ -114,7 +122,16 @@ struct Check<'r> {
 
 impl Check<'_> {
     fn problem(&mut self, object: impl ToString, what: impl ToString) {
-        self.report.problems.push(Problem { object: object.to_string(), what: what.to_string() });
+        let problem = Problem { object: object.to_string(), what: what.to_string() };
+        // The same damage is met on several ways.
+        if !self.report.problems.contains(&problem) {
+            self.report.problems.push(problem);
+        }
+    }
+
+    /// Names a whole snapshot as lost.
+    fn lose_whole(&mut self, position: &Position) {
+        self.report.lost.push(LostFile { snapshot: position.to_string(), path: String::new() });
     }
 
     /// Takes an error about an object as a problem; others end the check.
@@ -194,46 +211,72 @@ impl Check<'_> {
     fn lists(&mut self) -> Result<Lists> {
         let lists = self.repository.read_lists();
         let lists = self.note("condemn lists and verdicts", lists)?.unwrap_or_default();
-        for number in 1..=lists.newest_list {
-            let list = self.repository.read_set(ObjectType::CondemnList, number);
-            self.note(layout::condemned(number), list)?;
+        for (kind, prefix) in
+            [(ObjectType::CondemnList, layout::CONDEMNED), (ObjectType::Verdict, layout::VERDICTS)]
+        {
+            for listed in list_all(&*self.repository.store, prefix)? {
+                let Some(number) = layout::listed_number(&listed.key) else { continue };
+                let set = self.repository.read_set(kind, number);
+                self.note(&listed.key, set)?;
+            }
         }
         let holds = self.repository.holds();
         self.note("holds", holds)?;
         Ok(lists)
     }
 
-    /// Every slot of every chain is filled or leased, and snapshots follow one another.
-    fn chains(&mut self) -> Result<()> {
+    /// Whether damage so far keeps readers from restoring anything at all, however whole the packs are.
+    fn stops_readers(&mut self) -> Result<bool> {
+        if self.report.problems.is_empty() {
+            return Ok(false);
+        }
+        let listing = self.repository.snapshots(None, &mut Vec::new());
+        let listed = self.note("snapshots", listing)?.is_some();
+        let reader = Reader::new(self.repository);
+        let opened = self.note("index", reader)?.is_some();
+        Ok(!listed || !opened)
+    }
+
+    /// Every slot of every chain is filled or leased, and snapshots follow one another. Gives the snapshots
+    /// that are not forgotten, oldest first.
+    fn chains(&mut self) -> Result<Vec<Published>> {
         let forgotten = self.forgotten()?;
         let leased = self.leased()?;
-        let mut chains: BTreeMap<
-            (DatasetName, WriterId),
-            BTreeMap<u64, Option<(BodyHash, Option<(u64, BodyHash)>)>>,
-        > = BTreeMap::new();
+        let mut chains = Chains::new();
+        let mut snapshots = Vec::new();
         for listed in list_all(&*self.repository.store, layout::SNAPSHOTS)? {
             let Some(position) = layout::position(&listed.key) else { continue };
             let slot = self.repository.slot(&position);
             let filled = self.note(&listed.key, slot)?;
-            let own = match filled {
-                Some(Some(Filled::Snapshot(opened))) if opened.body.position == position => {
-                    Some((opened.hash, opened.body.predecessor))
-                }
-                _ => None,
+            if filled.is_none() && !forgotten.contains(&position) {
+                self.lose_whole(&position);
+            }
+            let chain = chains.entry((position.dataset.clone(), position.writer)).or_default();
+            let Some(Some(Filled::Snapshot(opened))) = filled else {
+                chain.insert(position.number, None);
+                continue;
             };
-            chains.entry((position.dataset, position.writer)).or_default().insert(position.number, own);
+            let in_origin_chain = opened.body.position == position;
+            let own = in_origin_chain.then_some((opened.hash, opened.body.predecessor));
+            chain.insert(position.number, own);
+            if !forgotten.contains(&position) {
+                snapshots.push(Published::new(position, *opened));
+            }
         }
         for ((dataset, writer), slots) in &chains {
             self.chain(dataset, writer, slots, &forgotten, &leased);
         }
-        self.heads(&chains, &forgotten)
+        self.heads(&chains, &forgotten)?;
+        self.raise_heads(&snapshots)?;
+        snapshots.sort_by_key(|published| (published.snapshot.taken, published.snapshot.position.clone()));
+        Ok(snapshots)
     }
 
     fn chain(
         &mut self,
         dataset: &DatasetName,
         writer: &WriterId,
-        slots: &BTreeMap<u64, Option<(BodyHash, Option<(u64, BodyHash)>)>>,
+        slots: &Chain,
         forgotten: &BTreeSet<Position>,
         leased: &BTreeSet<Position>,
     ) {
@@ -246,6 +289,9 @@ impl Check<'_> {
                     layout::snapshot(&position),
                     "the slot is empty, and nobody claims it: its object was lost or removed",
                 );
+                if held_a_snapshot(slots, number) {
+                    self.lose_whole(&position);
+                }
             }
         }
         for (number, own) in slots {
@@ -262,9 +308,21 @@ impl Check<'_> {
         }
     }
 
+    /// The positions that tombstones stand at, the damaged ones included: each is reported, and none makes
+    /// a snapshot whose content may be gone look like one that should be whole.
     fn forgotten(&mut self) -> Result<BTreeSet<Position>> {
-        let forgotten = self.repository.forgotten();
-        Ok(self.note("tombstones", forgotten)?.unwrap_or_default())
+        let mut forgotten = BTreeSet::new();
+        for listed in list_all(&*self.repository.store, layout::TOMBSTONES)? {
+            let Some(position) = layout::position(&listed.key) else { continue };
+            let read = self.repository.read::<Tombstone>(ObjectType::Tombstone, &listed.key, Need::Maintain);
+            if let Some(opened) = self.note(&listed.key, read)?
+                && opened.body.position != position
+            {
+                self.problem(&listed.key, "it belongs to another place");
+            }
+            forgotten.insert(position);
+        }
+        Ok(forgotten)
     }
 
     fn leased(&self) -> Result<BTreeSet<Position>> {
@@ -273,14 +331,7 @@ impl Check<'_> {
     }
 
     /// What this machine has seen at the tip of a chain must still be there, or be forgotten.
-    fn heads(
-        &mut self,
-        chains: &BTreeMap<
-            (DatasetName, WriterId),
-            BTreeMap<u64, Option<(BodyHash, Option<(u64, BodyHash)>)>>,
-        >,
-        forgotten: &BTreeSet<Position>,
-    ) -> Result<()> {
+    fn heads(&mut self, chains: &Chains, forgotten: &BTreeSet<Position>) -> Result<()> {
         for (dataset, writer, number, _) in self.repository.state.chains()? {
             let position = Position { dataset: dataset.clone(), writer, number };
             let there = chains.get(&(dataset, writer)).is_some_and(|slots| slots.contains_key(&number));
@@ -289,7 +340,7 @@ impl Check<'_> {
                     layout::snapshot(&position),
                     "this machine has seen a snapshot here, and it is gone",
                 );
-                self.report.lost.push(LostFile { snapshot: position.to_string(), path: String::new() });
+                self.lose_whole(&position);
             }
         }
         if let Some((seen, _)) = self.repository.state.head(&Head::Roster)?
@@ -300,17 +351,23 @@ impl Check<'_> {
         Ok(())
     }
 
-    fn index(&mut self, lists: &Lists) -> Result<(Vec<BulkName>, Index)> {
+    fn raise_heads(&self, snapshots: &[Published]) -> Result<()> {
+        for published in snapshots {
+            let Position { dataset, writer, number } = &published.slot;
+            self.repository.state.raise(&Head::Chain(dataset, writer), *number, &published.id)?;
+        }
+        Ok(())
+    }
+
+    fn index(&mut self, lists: &Lists) -> Result<Index> {
         let mut index = Index::default();
         let mut known = HashSet::new();
-        let mut names = Vec::new();
         for listed in list_all(&*self.repository.store, layout::INDEX)? {
             let Some(name) = layout::bulk_name(&listed.key).filter(|name| !lists.is_dead(name)) else {
                 continue;
             };
             let read = self.repository.read_index_object(&listed.key, &name);
             let packs: Vec<IndexedPack> = self.note(&listed.key, read)?.unwrap_or_default();
-            names.push(name);
             index.add(packs, &mut |name| {
                 (!lists.is_dead(name) && known.insert(*name)).then_some(Standing::Present)
             });
@@ -318,7 +375,7 @@ impl Check<'_> {
         index.sort();
         self.report.packs = index.packs.len() as u64;
         self.report.chunks = index.entries.len() as u64;
-        Ok((names, index))
+        Ok(index)
     }
 
     /// Every pack that the index names is there, and, where asked, holds what the index says.
@@ -330,29 +387,32 @@ impl Check<'_> {
             }
         }
         let mut bad = Bad::new();
-        let mut readable = Vec::new();
+        let mut to_read = Vec::new();
         for (number, info) in index.packs.iter().enumerate() {
-            match sizes.remove(&info.name) {
-                Some(size) if size == u64::from(info.size_bytes) => readable.push(number as u32),
-                Some(size) => self.lose_pack(
-                    index,
-                    number as u32,
-                    &format!("it has {size} bytes, the index says {}", info.size_bytes),
-                    &mut bad,
+            let size = sizes.remove(&info.name);
+            let sized = size == Some(u64::from(info.size_bytes));
+            match size {
+                None => self.lose_pack(index, number as u32, &mut bad),
+                Some(size) if !sized => self.problem(
+                    layout::pack(&info.name),
+                    format!("it has {size} bytes, the index says {}", info.size_bytes),
                 ),
-                None => self.lose_pack(index, number as u32, "it is missing", &mut bad),
+                Some(_) => {}
+            }
+            // What a pack of the wrong size costs shows only when it is read.
+            if size.is_some() && (self.options.read_data || !sized) {
+                to_read.push(number as u32);
             }
         }
         self.report.garbage_objects = sizes.keys().filter(|name| !lists.is_condemned(name)).count() as u64;
-        if self.options.read_data {
-            self.read_packs(index, &readable, progress, &mut bad);
-        }
+        self.read_packs(index, &to_read, progress, &mut bad);
         Ok(bad)
     }
 
-    fn lose_pack(&mut self, index: &Index, pack: u32, what: &str, bad: &mut Bad) {
-        self.problem(layout::pack(&index.packs[pack as usize].name), what);
-        bad.extend(index.entries.iter().filter(|e| index.block_of(e).pack == pack).map(|e| (e.id, e.block)));
+    fn lose_pack(&mut self, index: &Index, pack: u32, bad: &mut Bad) {
+        let name = index.packs[pack as usize].name;
+        self.problem(layout::pack(&name), "it is missing");
+        bad.extend(index.blocks.iter().filter(|block| block.pack == pack).map(|block| (name, block.number)));
     }
 
     fn read_packs(&mut self, index: &Index, packs: &[u32], progress: &CheckProgress<'_>, bad: &mut Bad) {
@@ -363,12 +423,12 @@ impl Check<'_> {
         let work = || {
             let mut buffers = (Inflater::default(), Vec::new());
             while let Some(pack) = packs.get(next.fetch_add(1, Ordering::Relaxed)) {
-                let (problems, chunks) = check_pack(self.repository, index, &contents, *pack, &mut buffers);
+                let (problems, blocks) = check_pack(self.repository, index, &contents, *pack, &mut buffers);
                 let size = u64::from(index.packs[*pack as usize].size_bytes);
                 progress(done.fetch_add(size, Ordering::Relaxed) + size, total);
                 let mut found = found.lock().unwrap_or_else(PoisonError::into_inner);
                 found.0.extend(problems);
-                found.1.extend(chunks);
+                found.1.extend(blocks);
             }
         };
         std::thread::scope(|scope| {
@@ -377,70 +437,62 @@ impl Check<'_> {
             }
             work();
         });
-        let (problems, chunks) = found.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let (problems, blocks) = found.into_inner().unwrap_or_else(PoisonError::into_inner);
         self.report.problems.extend(problems);
         self.report.read_bytes = done.into_inner();
-        bad.extend(chunks);
+        bad.extend(blocks);
     }
 
     /// Every snapshot, with every reference; the files that a damaged or missing chunk costs.
-    fn snapshots(&mut self, index: Index, bad: &Bad) -> Result<()> {
+    fn snapshots(&mut self, index: Index, bad: &Bad, snapshots: &[Published]) -> Result<()> {
         let reader = Reader::with_index(self.repository, Arc::new(index));
-        let mut unreadable = Vec::new();
-        let snapshots = match self.repository.snapshots(None, &mut unreadable) {
-            Ok(snapshots) => snapshots,
-            Err(error) => {
-                self.note("snapshots", Err::<(), _>(error))?;
-                return Ok(());
-            }
-        };
-        for unreadable in unreadable {
-            self.report.lost.push(LostFile { snapshot: unreadable.object, path: String::new() });
-        }
+        let readable = Readable { reader: &reader, bad, slots: RefCell::default() };
         let mut seen = HashSet::new();
+        // What was seen is passed over, so that once something is lost, every later snapshot may share it.
+        let mut damaged = !bad.is_empty();
         for published in snapshots {
             self.report.snapshots += 1;
-            let mut lost = false;
             let walked = reader.references(&published.snapshot, &mut seen, &mut |reference| {
-                lost |= !is_readable(&reader, bad, &reference)
+                damaged |= !readable.has(&reference)
             });
-            if lost || walked.is_err() || !bad.is_empty() {
-                self.name_lost_files(&reader, bad, &published)?;
+            damaged |= walked.is_err();
+            if damaged {
+                self.name_lost_files(&readable, published);
             }
         }
         Ok(())
     }
 
     /// Looks through a snapshot file by file. A directory whose listing cannot be read is named itself.
-    fn name_lost_files(&mut self, reader: &Reader, bad: &Bad, published: &Published) -> Result<()> {
-        let snapshot = format!("{} ({})", published.id.short(), published.slot);
+    fn name_lost_files(&mut self, readable: &Readable<'_>, published: &Published) {
+        let mut lost = BTreeSet::new();
+        let mut links = Vec::new();
         let mut pending = vec![(Vec::new(), published.snapshot.root.clone())];
         while let Some((path, nodes)) = pending.pop() {
             for node in nodes {
-                let entries = if is_readable(reader, bad, &Reference::Node(node)) {
-                    reader.entries(&node).ok()
-                } else {
-                    None
-                };
-                let Some(entries) = entries else {
-                    self.lose(&snapshot, &path);
+                let Some(entries) = readable.entries(&node) else {
+                    lost.insert(path.clone());
                     continue;
                 };
                 for entry in entries {
-                    let mut below = path.clone();
-                    if !below.is_empty() {
-                        below.push(b'/');
-                    }
-                    below.extend_from_slice(&entry.name);
+                    let below = joined(&path, &entry.name);
                     match &entry.content {
                         Content::Listing { nodes } => pending.push((below, nodes.clone())),
-                        _ if !has_whole_content(reader, bad, &entry) => self.lose(&snapshot, &below),
+                        Content::HardLink { path: target } => links.push((below, target.clone())),
+                        _ if !readable.has_content(&entry) => {
+                            lost.insert(below);
+                        }
                         _ => {}
                     }
                 }
             }
         }
-        Ok(())
+        let unlinked: Vec<_> =
+            links.into_iter().filter(|(_, target)| is_lost(&lost, target)).map(|(path, _)| path).collect();
+        let snapshot = format!("{} ({})", published.id.short(), published.slot);
+        for path in lost.into_iter().chain(unlinked) {
+            self.lose(&snapshot, &path);
+        }
     }
 
     fn lose(&mut self, snapshot: &str, path: &[u8]) {
@@ -451,32 +503,86 @@ impl Check<'_> {
     }
 }
 
-fn has_whole_content(reader: &Reader, bad: &Bad, entry: &Entry) -> bool {
-    let mut whole = true;
-    let walked = reader.content_references(entry, &mut HashSet::new(), &mut |reference| {
-        whole &= is_readable(reader, bad, &reference)
-    });
-    walked.is_ok() && whole
+/// Whether an empty slot held a snapshot: the next snapshot names its predecessor. Where none can be asked,
+/// the slot is taken for one.
+fn held_a_snapshot(slots: &Chain, number: u64) -> bool {
+    let next = slots.range(number + 1..).find_map(|(_, own)| own.as_ref());
+    next.is_none_or(|(_, predecessor)| predecessor.is_some_and(|(before, _)| before >= number))
 }
 
-/// Whether some copy of what is referred to is in the index and not known to be bad.
-fn is_readable(reader: &Reader, bad: &Bad, reference: &Reference) -> bool {
-    let (id, role) = match reference {
-        Reference::Node(id) | Reference::Chunk(id) => (id, ChunkRole::Bytes),
-        Reference::Leaf(id) => (id, ChunkRole::Leaf),
-        Reference::Page { block, .. } => (block, ChunkRole::Pages),
-    };
-    let index = reader.index();
-    let mut good = index.serving(id, role).filter(|copy| !bad.contains(&(copy.id, copy.block)));
-    match reference {
-        Reference::Page { block, slot, .. } => {
-            good.any(|copy| index.block_of(copy).kind == BlockKind::Pages)
-                || reader.present_slots(block).contains(slot)
+fn joined(directory: &[u8], name: &[u8]) -> Vec<u8> {
+    let slash: &[u8] = if directory.is_empty() { b"" } else { b"/" };
+    [directory, slash, name].concat()
+}
+
+/// Whether a path, or a directory above it, is among those that are lost.
+fn is_lost(lost: &BTreeSet<Vec<u8>>, path: &[u8]) -> bool {
+    let above = path.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(at, _)| &path[..at]);
+    above.chain([path, b"".as_slice()]).any(|path| lost.contains(path))
+}
+
+/// What of a repository can be read.
+struct Readable<'r> {
+    reader: &'r Reader,
+    bad: &'r Bad,
+    /// For each page block of which no whole copy is left: the slots that the others hold.
+    slots: RefCell<HashMap<ChunkId, HashSet<u16>>>,
+}
+
+impl Readable<'_> {
+    /// Whether some copy of what is referred to is in the index and not known to be bad.
+    fn has(&self, reference: &Reference) -> bool {
+        let index = self.reader.index();
+        match reference {
+            Reference::Node(id) | Reference::Chunk(id) => {
+                self.good(&index, id, ChunkRole::Bytes).next().is_some()
+            }
+            Reference::Leaf(id) => self
+                .good(&index, id, ChunkRole::Leaf)
+                .any(|copy| index.base_of(copy).is_none_or(|base| self.has(&Reference::Leaf(base)))),
+            Reference::Page { block, slot, .. } => {
+                self.good(&index, block, ChunkRole::Pages)
+                    .any(|copy| index.block_of(copy).kind == BlockKind::Pages)
+                    || self.has_slot(&index, block, *slot)
+            }
         }
-        Reference::Leaf(_) => good.any(|copy| {
-            index.base_of(copy).is_none_or(|base| is_readable(reader, bad, &Reference::Leaf(base)))
-        }),
-        _ => good.next().is_some(),
+    }
+
+    fn good<'i>(
+        &'i self,
+        index: &'i Index,
+        id: &ChunkId,
+        role: ChunkRole,
+    ) -> impl Iterator<Item = &'i Located> {
+        index
+            .serving(id, role)
+            .filter(|copy| !self.bad.contains(&(index.pack_of(copy).name, index.block_of(copy).number)))
+    }
+
+    fn has_slot(&self, index: &Index, block: &ChunkId, slot: u16) -> bool {
+        let mut known = self.slots.borrow_mut();
+        let slots = known.entry(*block).or_insert_with(|| {
+            let mut slots = HashSet::new();
+            for copy in self.good(index, block, ChunkRole::Pages) {
+                let Ok(bytes) = self.reader.copy(index, copy) else { continue };
+                let Ok(pages) = PageBlock::decode(&bytes) else { continue };
+                slots.extend((0..pages.slots() as u16).filter(|slot| pages.page(*slot).is_some()));
+            }
+            slots
+        });
+        slots.contains(&slot)
+    }
+
+    fn entries(&self, node: &ChunkId) -> Option<Vec<Entry>> {
+        if self.has(&Reference::Node(*node)) { self.reader.entries(node).ok() } else { None }
+    }
+
+    fn has_content(&self, entry: &Entry) -> bool {
+        let mut whole = true;
+        let walked = self
+            .reader
+            .content_references(entry, &mut HashSet::new(), &mut |reference| whole &= self.has(&reference));
+        walked.is_ok() && whole
     }
 }
 
@@ -516,13 +622,13 @@ fn check_pack(
     contents: &PackContents,
     pack: u32,
     buffers: &mut (Inflater, Vec<u8>),
-) -> (Vec<Problem>, Vec<(ChunkId, u32)>) {
+) -> (Vec<Problem>, Vec<(BulkName, u32)>) {
     let info = &index.packs[pack as usize];
     let object = layout::pack(&info.name);
     let blocks = contents.blocks_of.get(&pack).map(Vec::as_slice).unwrap_or_default();
     let problem = |what: String| Problem { object: object.to_string(), what };
-    let everything =
-        || blocks.iter().flat_map(|b| contents.chunks(index, *b).map(|e| (e.id, e.block))).collect();
+    let place = |block: &u32| (info.name, index.blocks[*block as usize].number);
+    let everything = || blocks.iter().map(place).collect();
     let bytes = match repository.store.get(&object) {
         Ok(bytes) => bytes,
         Err(error) => return (vec![problem(lifeboat_base::report(&error))], everything()),
@@ -548,7 +654,7 @@ fn check_pack(
                 "block {} at offset {}: {what}",
                 index.blocks[*block as usize].number, index.blocks[*block as usize].offset
             )));
-            bad.extend(contents.chunks(index, *block).map(|e| (e.id, e.block)));
+            bad.push(place(block));
         }
     }
     (problems, bad)
