@@ -2,5 +2,6 @@
 
 mod checking;
 mod pruning;
+mod rot;
 mod snapshots;
 mod support;
