@@ -521,6 +521,9 @@ pub(crate) struct Leader {
     pub(crate) writer: WriterId,
     #[cbor(n(3), with = "time")]
     pub(crate) at: Timestamp,
+    /// Makes the bytes of each candidacy its own, so that a retry recognises its own object and no other.
+    #[n(4)]
+    pub(crate) nonce: TicketId,
 }
 
 /// A sign of life of a leader.
@@ -535,9 +538,12 @@ pub(crate) struct Heartbeat {
     pub(crate) number: u64,
     #[cbor(n(3), with = "time")]
     pub(crate) at: Timestamp,
+    /// Whether it is the last one: the leader has stepped down, and nobody need wait until it is stale.
+    #[n(4)]
+    pub(crate) resigned: bool,
 }
 
-/// A stretch of log: what a store did after a snapshot.
+/// What a stretch of log is: the head of its object. The payload lies behind it and is bound by its hash.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 #[cbor(map)]
 pub(crate) struct LogBody {
@@ -555,14 +561,54 @@ pub(crate) struct LogBody {
     pub(crate) first: Timestamp,
     #[cbor(n(6), with = "time")]
     pub(crate) last: Timestamp,
+    /// The hash of the body before it, as its writer saw it.
     #[n(7)]
     pub(crate) predecessor: Option<BodyHash>,
     #[n(8)]
     pub(crate) kind: String,
-    #[cbor(n(9), with = "minicbor::bytes")]
-    pub(crate) payload: Vec<u8>,
+    /// Whether a position is a unit (true) or a byte of the payload.
+    #[n(9)]
+    pub(crate) units: bool,
     #[n(10)]
     pub(crate) generation: Option<u64>,
+    /// SHA-256 of the payload.
+    #[n(11)]
+    pub(crate) payload: BodyHash,
+    /// SHA-256 of the table, where this is a compacted log.
+    #[n(12)]
+    pub(crate) table: Option<BodyHash>,
+}
+
+/// What a compacted log remembers of the objects that it stands for.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub(crate) struct LogTable {
+    /// Until which position everything had arrived when, ascending by position.
+    #[n(0)]
+    pub(crate) marks: Vec<LogMark>,
+    /// The objects whose content is in this one.
+    #[n(1)]
+    pub(crate) replaced: Vec<LogReplaced>,
+}
+
+/// An instant by which a log had reached a position.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct LogMark {
+    /// Everything before this position had arrived.
+    #[n(0)]
+    pub end: u64,
+    /// When.
+    #[cbor(n(1), with = "time")]
+    pub at: Timestamp,
+}
+
+/// An object that a compacted log replaces.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+pub(crate) struct LogReplaced {
+    #[n(0)]
+    pub(crate) end: u64,
+    #[n(1)]
+    pub(crate) body: BodyHash,
 }
 
 /// Encodes a body.

@@ -140,16 +140,43 @@ pub(crate) fn heartbeat(generation: u64, n: u64) -> Key {
 }
 
 pub(crate) const LOGS: &str = "logs/";
-/// A log object: its name alone says which positions it holds.
-pub(crate) fn log(dataset: &DatasetName, lineage: &str, start: u64, end: u64) -> Key {
-    key(format!("{LOGS}{dataset}/{lineage}/{start:016x}-{end:016x}"))
+/// A log object: its name alone says which positions it holds and who wrote it. The nonce makes the name of
+/// every attempt its own, so that no name is made twice.
+pub(crate) fn log(name: &LogName, nonce: u64) -> Key {
+    let LogName { dataset, lineage, start, end, writer } = name;
+    key(format!("{LOGS}{dataset}/{lineage}/{start:016x}-{end:016x}-{writer}-{nonce:016x}"))
 }
 
-/// Start and end of a listed log object.
-pub(crate) fn log_range(listed: &Key) -> Option<(u64, u64)> {
-    let (start, end) = listed.last_component().split_once('-')?;
-    let parse = |hex: &str| (hex.len() == 16).then(|| u64::from_str_radix(hex, 16).ok())?;
-    Some((parse(start)?, parse(end)?))
+/// The listing prefix of one dataset's logs.
+pub(crate) fn logs(dataset: &DatasetName) -> String {
+    format!("{LOGS}{dataset}/")
+}
+
+/// What the name of a log object says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct LogName {
+    pub(crate) dataset: DatasetName,
+    pub(crate) lineage: String,
+    pub(crate) start: u64,
+    pub(crate) end: u64,
+    pub(crate) writer: WriterId,
+}
+
+/// What the name of a listed log object says.
+pub(crate) fn log_name(listed: &Key) -> Option<LogName> {
+    let mut parts = listed.as_str().split('/').skip(1);
+    let dataset = DatasetName::new(parts.next()?).ok()?;
+    let lineage = parts.next()?.to_owned();
+    let mut fields = parts.next()?.split('-');
+    let mut hex = || fields.next().filter(|f| f.len() == 16).and_then(|f| u64::from_str_radix(f, 16).ok());
+    let (start, end) = (hex()?, hex()?);
+    let writer = WriterId::from_hex(fields.next()?)?;
+    Some(LogName { dataset, lineage, start, end, writer })
+}
+
+/// The log object that a list or verdict names; nothing else can be named there.
+pub(crate) fn listed_log(name: &str) -> Option<Key> {
+    Key::new(name).ok().filter(|key| key.as_str().starts_with(LOGS) && log_name(key).is_some())
 }
 
 /// The number that a roster, list, verdict, leader or heartbeat is named by.
@@ -168,8 +195,14 @@ mod tests {
         assert_eq!(position(&snapshot(&position_)), Some(position_.clone()));
         assert_eq!(position(&tombstone(&position_)), Some(position_.clone()));
         assert_eq!(lease_parts(&lease(&position_, 3)), Some((position_, 3)));
-        let log_key = log(&DatasetName::new("users").unwrap(), "7-1", 0x10, 0xffff_ffff_ffff_ffff);
-        assert_eq!(log_range(&log_key), Some((0x10, u64::MAX)));
+        let name = LogName {
+            dataset: DatasetName::new("users").unwrap(),
+            lineage: "7-1".to_owned(),
+            start: 0x10,
+            end: u64::MAX,
+            writer: WriterId([7; 16]),
+        };
+        assert_eq!(log_name(&log(&name, 9)), Some(name));
         assert_eq!(listed_number(&verdict(9)), Some(9));
         assert_eq!(bulk_name(&pack(&BulkName([3; 32]))), Some(BulkName([3; 32])));
     }

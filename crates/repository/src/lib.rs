@@ -25,9 +25,11 @@ pub mod ids;
 mod index;
 mod keys;
 mod layout;
+mod leader;
 mod lease;
 mod lists;
 mod load;
+mod log;
 mod mark;
 mod pack;
 mod pages;
@@ -54,10 +56,19 @@ pub use envelope::{EnvelopeError, FORMAT, ObjectType, fuzz_unwrap};
 pub use error::{RepositoryError, Result};
 pub use index::fuzz_index;
 pub use keys::{Lock, RecoveryKey, Unlock};
+pub use leader::{
+    Candidate, ChainFix, Effective, Leaders, Leadership, Monotonic, Outcome, Standing, effective,
+    effective_snapshots,
+};
 pub use lease::ReaderPin;
+pub use log::{
+    CompactOptions, CompactReport, LOG_POSITION_FACT, Lineage, LineageLog, LogCatalogue, LogCutOff, LogError,
+    LogExtent, LogFork, LogMark, LogPayload, LogPiece, LogReader, LogStanding, LogWriter, MAX_LOG_BYTES,
+    compact_logs, fuzz_log, stretches,
+};
 pub use pack::{BlockKind, fuzz_table};
 pub use pages::fuzz_pages;
-pub use prune::{PruneOptions, PruneReport, prune};
+pub use prune::{PruneOptions, PruneReport, prune, prune_with};
 pub use reader::{Deliver, Piece, PieceSource, Reader, Request};
 pub use repository::{Environment, InitOptions, Repository, new_recovery_lock};
 pub use snapshots::{Published, Unreadable};

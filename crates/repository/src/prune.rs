@@ -1,7 +1,8 @@
 //! Prune: gives back the space of what nobody needs, beside writers and readers, without a lock.
 //!
 //! 1. A **condemn list** names what may go: packs that nobody needs or that are worth rewriting, index
-//!    objects that they make obsolete. List *n + 1* is opened only after verdict *n*.
+//!    objects that they make obsolete, logs that a compacted one replaces or that have expired. List *n + 1*
+//!    is opened only after verdict *n*.
 //! 2. Whoever concludes list *n* lists the leases after it exists and waits for exactly those: each slot is
 //!    filled by its snapshot, by a release, or, once the lease has lapsed, by a **void**.
 //! 3. Then all snapshots and holds are read, then the index. What is needed and lies only in condemned packs
@@ -19,6 +20,7 @@ use crate::ids::{BulkName, Position, TicketId};
 use crate::index::{Index, IndexedPack};
 use crate::layout;
 use crate::lists::Lists;
+use crate::log::retire::{self, LogCutOff, LogSurvey};
 use crate::mark::{Live, mark};
 use crate::pipeline::write_index_object;
 use crate::reader::Reader;
@@ -35,6 +37,8 @@ use std::time::Duration;
 
 /// The most names of one list, so that it stays one object.
 const MAX_NAMES: usize = 200_000;
+/// The same for logs, whose names are longer.
+const MAX_LOG_NAMES: usize = 50_000;
 /// A condemned pack of which more than this share turned out to be needed is spared, in percent.
 const SPARE_ABOVE_PERCENT: u64 = 90;
 
@@ -68,6 +72,8 @@ pub struct PruneReport {
     pub deleted_packs: u64,
     /// Index objects that were deleted.
     pub deleted_indexes: u64,
+    /// Log objects that were deleted.
+    pub deleted_logs: u64,
     /// Bytes that were deleted.
     pub deleted_bytes: u64,
     /// Bytes of packs and index objects that replace what was deleted.
@@ -84,9 +90,21 @@ pub struct PruneReport {
 /// Where this machine may not maintain it, or where something that is needed cannot be found: then nothing
 /// is deleted.
 pub fn prune(repository: &Arc<Repository>, options: PruneOptions) -> Result<PruneReport> {
+    prune_with(repository, options, &[])
+}
+
+/// As [`prune`], and lets logs expire up to the given positions, as far as no kept snapshot needs them.
+///
+/// # Errors
+/// As [`prune`].
+pub fn prune_with(
+    repository: &Arc<Repository>,
+    options: PruneOptions,
+    cut_offs: &[LogCutOff],
+) -> Result<PruneReport> {
     let signer = repository.writer()?;
     repository.trust().permit(&signer.id(), Need::Maintain)?;
-    let mut prune = Prune { repository, signer, options, report: PruneReport::default() };
+    let mut prune = Prune { repository, signer, options, cut_offs, report: PruneReport::default() };
     let lists = repository.read_lists()?;
     if let Some(open) = lists.open.clone() {
         if options.dry_run {
@@ -106,6 +124,7 @@ struct Prune<'r> {
     repository: &'r Arc<Repository>,
     signer: Signer,
     options: PruneOptions,
+    cut_offs: &'r [LogCutOff],
     report: PruneReport,
 }
 
@@ -137,7 +156,7 @@ impl Prune<'_> {
             return Ok(());
         }
         self.delete(&leftovers)?;
-        if proposal.packs.is_empty() && proposal.indexes.is_empty() {
+        if proposal.packs.is_empty() && proposal.indexes.is_empty() && proposal.logs.is_empty() {
             return Ok(());
         }
         let number = lists.newest_list + 1;
@@ -146,7 +165,7 @@ impl Prune<'_> {
             number,
             packs: proposal.packs,
             indexes: proposal.indexes,
-            logs: Vec::new(),
+            logs: proposal.logs,
             writer: self.signer.id(),
         };
         // Whoever loses the race concludes the winner's list.
@@ -181,6 +200,11 @@ impl Prune<'_> {
             .filter_map(|listed| layout::bulk_name(&listed.key))
             .filter(|name| lists.is_dead(name))
             .collect();
+        leftovers.logs = retire::leftovers(self.repository, lists)?;
+        let (logs, bytes) = LogSurvey::read(self.repository, &snapshots)?.propose(self.cut_offs)?;
+        proposal.freed_bytes += bytes;
+        proposal.logs = logs;
+        proposal.logs.truncate(MAX_LOG_NAMES);
         Ok((proposal, leftovers))
     }
 
@@ -267,9 +291,10 @@ impl Prune<'_> {
 
     fn delete(&mut self, verdict: &BulkSet) -> Result<()> {
         let store = &self.repository.store;
-        let packs = verdict.packs.iter().map(|name| (layout::pack(name), true));
-        let indexes = verdict.indexes.iter().map(|name| (layout::index(name), false));
-        for (key, is_pack) in indexes.chain(packs) {
+        let indexes = verdict.indexes.iter().map(|name| (layout::index(name), Gone::Index));
+        let logs = verdict.logs.iter().filter_map(|name| Some((layout::listed_log(name)?, Gone::Log)));
+        let packs = verdict.packs.iter().map(|name| (layout::pack(name), Gone::Pack));
+        for (key, kind) in indexes.chain(logs).chain(packs) {
             let size = match store.head(&key) {
                 Ok(listed) => listed.size_bytes,
                 Err(error) if error.is_not_found() => continue,
@@ -278,8 +303,11 @@ impl Prune<'_> {
             store.delete(&key)?;
             failpoint::reach("prune::between-deletions").map_err(|e| RepositoryError::Io("prune", e))?;
             self.report.deleted_bytes += size;
-            self.report.deleted_packs += u64::from(is_pack);
-            self.report.deleted_indexes += u64::from(!is_pack);
+            match kind {
+                Gone::Pack => self.report.deleted_packs += 1,
+                Gone::Index => self.report.deleted_indexes += 1,
+                Gone::Log => self.report.deleted_logs += 1,
+            }
         }
         Ok(())
     }
@@ -300,9 +328,14 @@ impl Prune<'_> {
         self.report.rewritten_bytes +=
             replacements.iter().map(|pack| u64::from(pack.size_bytes)).sum::<u64>();
         self.reindex(&lists, list, &condemned, replacements)?;
+        let logs = match list.logs.is_empty() {
+            true => Vec::new(),
+            false => LogSurvey::read(self.repository, &snapshots)?.confirm(&list.logs)?,
+        };
         Ok(BulkSet {
             packs: condemned,
             indexes: list.indexes.clone(),
+            logs,
             writer: self.signer.id(),
             ..list.clone()
         })
@@ -494,6 +527,14 @@ impl Prune<'_> {
         }
         Ok(claims.into_values().collect())
     }
+}
+
+/// What was deleted.
+#[derive(Clone, Copy)]
+enum Gone {
+    Pack,
+    Index,
+    Log,
 }
 
 /// A writer that claims a slot.

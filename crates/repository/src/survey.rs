@@ -84,6 +84,7 @@ pub(crate) fn pack_uses(index: &Index, live: &Live) -> Vec<PackUse> {
 pub(crate) struct Proposal {
     pub(crate) packs: Vec<BulkName>,
     pub(crate) indexes: Vec<BulkName>,
+    pub(crate) logs: Vec<String>,
     pub(crate) live_bytes: u64,
     pub(crate) total_bytes: u64,
     pub(crate) freed_bytes: u64,

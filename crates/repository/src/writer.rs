@@ -74,6 +74,7 @@ pub struct SnapshotWriter {
     levels: Vec<Level>,
     stats: SnapshotStats,
     facts: BTreeMap<String, String>,
+    generation: Option<u64>,
     taken: Timestamp,
     buffer: Vec<u8>,
 }
@@ -129,6 +130,7 @@ impl SnapshotWriter {
             levels: Vec::new(),
             stats: SnapshotStats::default(),
             facts: BTreeMap::new(),
+            generation: None,
             taken: repository.clock().now(),
             buffer: Vec::new(),
         };
@@ -153,6 +155,13 @@ impl SnapshotWriter {
     /// Remembers a fact of the driver's.
     pub fn set_fact(&mut self, name: &str, value: impl ToString) {
         self.facts.insert(name.to_owned(), value.to_string());
+    }
+
+    /// Publishes under a leadership: readers count the snapshot only if no newer leader came before it.
+    pub fn set_leadership(&mut self, fix: &crate::leader::ChainFix) {
+        self.generation = Some(fix.generation());
+        let (name, value) = fix.fact();
+        self.set_fact(name, value);
     }
 
     /// What has been counted so far; drivers add what only they know.
@@ -562,7 +571,7 @@ impl SnapshotWriter {
             stats: self.stats,
             facts: self.facts.clone(),
             lineage: self.source.lineage.clone(),
-            generation: None,
+            generation: self.generation,
             program: self.source.program.clone(),
         }
     }

@@ -1,0 +1,278 @@
+//! Leaders: one at a time, and of one that was replaced nothing later counts.
+
+use crate::support::*;
+use lifeboat_base::clock::Timestamp;
+use lifeboat_objects::{Key, ObjectStore, list_all};
+use lifeboat_repository::tree::Metadata;
+use lifeboat_repository::{
+    Candidate, Effective, Leadership, Monotonic, Outcome, Published, Repository, SnapshotWriter, Standing,
+    effective, effective_snapshots,
+};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Barrier};
+use std::time::Duration;
+
+const STALE: Duration = Duration::from_secs(30);
+
+/// An observer's own clock, which only a test moves.
+#[derive(Clone, Debug, Default)]
+struct Observer(Arc<AtomicU64>);
+
+impl Observer {
+    fn advance(&self, by: Duration) {
+        self.0.fetch_add(by.as_nanos() as u64, Ordering::SeqCst);
+    }
+}
+
+impl Monotonic for Observer {
+    fn elapsed(&self) -> Duration {
+        Duration::from_nanos(self.0.load(Ordering::SeqCst))
+    }
+}
+
+/// A machine: its own state and key, its own clock.
+struct Machine {
+    _state: tempfile::TempDir,
+    repository: Arc<Repository>,
+    clock: Observer,
+    candidate: Candidate,
+}
+
+fn machine(house: &House) -> Machine {
+    let state = tempfile::tempdir().unwrap();
+    let repository = house.open_elsewhere(state.path()).unwrap();
+    let clock = Observer::default();
+    let signer = repository.writer().unwrap();
+    let candidate = Candidate::new(&repository, &signer, STALE, Arc::new(clock.clone()));
+    Machine { _state: state, repository, clock, candidate }
+}
+
+impl Machine {
+    fn leads(&mut self) -> Leadership {
+        match self.candidate.stand().unwrap() {
+            Outcome::Leading(leadership) => leadership,
+            following => panic!("{following:?}"),
+        }
+    }
+
+    fn follows(&mut self) -> (u64, Duration) {
+        match self.candidate.stand().unwrap() {
+            Outcome::Following { generation, silent_for, .. } => (generation, silent_for),
+            leading => panic!("{leading:?}"),
+        }
+    }
+
+    fn publish(&self, leadership: &mut Leadership) -> Published {
+        let mut writer = SnapshotWriter::begin(&self.repository, source("shared")).unwrap();
+        writer.set_leadership(&leadership.fix(&dataset("shared")).unwrap());
+        writer.finish(Metadata::default()).unwrap()
+    }
+}
+
+fn counted(house: &House) -> Effective<Published> {
+    let mut unreadable = Vec::new();
+    let snapshots = house.repository.snapshots(Some(&dataset("shared")), &mut unreadable).unwrap();
+    assert!(unreadable.is_empty());
+    effective_snapshots(snapshots, &house.repository.leaders().unwrap())
+}
+
+fn ids(published: &[Published]) -> Vec<String> {
+    let mut ids: Vec<String> = published.iter().map(|p| p.id.to_string()).collect();
+    ids.sort();
+    ids
+}
+
+#[test]
+fn the_first_leads_and_the_second_follows_until_it_is_silent() {
+    let house = House::new();
+    let (mut a, mut b) = (machine(&house), machine(&house));
+    let mut leader = a.leads();
+    assert_eq!(leader.generation(), 1);
+    assert_eq!(b.follows(), (1, Duration::ZERO));
+    for _ in 0..40 {
+        b.clock.advance(STALE - Duration::from_secs(1));
+        assert_eq!(leader.heartbeat().unwrap(), Standing::Current);
+        assert_eq!(b.follows(), (1, Duration::ZERO), "a new heartbeat ends the silence");
+    }
+    assert!(list_all(&*house.store, "heartbeats/").unwrap().len() <= 17, "old heartbeats go");
+    b.clock.advance(STALE - Duration::from_nanos(1));
+    assert_eq!(b.follows(), (1, STALE - Duration::from_nanos(1)));
+    b.clock.advance(Duration::from_nanos(1));
+    let second = b.leads();
+    assert_eq!(second.generation(), 2);
+    assert!(!leader.is_current().unwrap() && second.is_current().unwrap());
+}
+
+#[test]
+fn a_leader_that_lost_sees_it_and_gives_no_more_signs_of_life() {
+    let house = House::new();
+    let (mut a, mut b) = (machine(&house), machine(&house));
+    let mut first = a.leads();
+    first.heartbeat().unwrap();
+    b.follows();
+    b.clock.advance(STALE);
+    let second = b.leads();
+    let beats = || list_all(&*house.store, "heartbeats/000000000001/").unwrap().len();
+    let before = beats();
+    let writer = b.repository.writer().unwrap().id();
+    assert_eq!(first.heartbeat().unwrap(), Standing::Superseded { generation: 2, writer });
+    assert_eq!(first.heartbeat().unwrap(), Standing::Superseded { generation: 2, writer });
+    assert_eq!(beats(), before);
+    // It may stand again, and follows like anybody else.
+    assert_eq!(a.follows().0, 2);
+    drop(second);
+}
+
+#[test]
+fn who_resigns_is_followed_at_once() {
+    let house = House::new();
+    let (mut a, mut b) = (machine(&house), machine(&house));
+    let leader = a.leads();
+    assert_eq!(b.follows().0, 1);
+    leader.resign().unwrap();
+    assert_eq!(b.leads().generation(), 2);
+}
+
+#[test]
+fn of_candidates_that_race_for_a_generation_exactly_one_wins() {
+    let house = House::new();
+    for round in 1..=5u64 {
+        let mut racing: Vec<Machine> = (0..4).map(|_| machine(&house)).collect();
+        if round > 1 {
+            for candidate in &mut racing {
+                candidate.follows();
+                candidate.clock.advance(STALE);
+            }
+        }
+        let barrier = Barrier::new(racing.len());
+        let outcomes: Vec<Outcome> = std::thread::scope(|scope| {
+            let racing: Vec<_> = racing
+                .iter_mut()
+                .map(|machine| {
+                    let barrier = &barrier;
+                    scope.spawn(move || {
+                        barrier.wait();
+                        machine.candidate.stand().unwrap()
+                    })
+                })
+                .collect();
+            racing.into_iter().map(|thread| thread.join().unwrap()).collect()
+        });
+        let leading: Vec<u64> = outcomes
+            .iter()
+            .filter_map(|outcome| match outcome {
+                Outcome::Leading(leadership) => Some(leadership.generation()),
+                Outcome::Following { generation, .. } => {
+                    assert_eq!(*generation, round);
+                    None
+                }
+            })
+            .collect();
+        assert_eq!(leading, [round]);
+    }
+    assert_eq!(house.repository.leaders().unwrap().len(), 5);
+}
+
+#[test]
+fn wall_clocks_that_jump_change_nothing() {
+    let house = House::new();
+    let (mut a, mut b) = (machine(&house), machine(&house));
+    let mut leader = a.leads();
+    assert_eq!(b.follows().0, 1);
+    // Everybody's wall clock, the store's included, jumps ten years ahead and then back before the start.
+    house.clock.advance(Duration::from_secs(315_360_000));
+    assert_eq!(b.follows(), (1, Duration::ZERO));
+    assert_eq!(leader.heartbeat().unwrap(), Standing::Current);
+    house.clock.set(Timestamp::from_secs(1));
+    assert_eq!(leader.heartbeat().unwrap(), Standing::Current);
+    assert_eq!(b.follows(), (1, Duration::ZERO));
+    b.clock.advance(STALE);
+    let mut second = b.leads();
+    let (kept, late) = (b.publish(&mut second), a.publish(&mut leader));
+    house.clock.set(Timestamp::from_secs(2_000_000_000));
+    let read = counted(&house);
+    assert_eq!((ids(&read.counted), ids(&read.void)), (ids(&[kept]), ids(&[late])));
+}
+
+#[test]
+fn what_a_thawed_leader_publishes_does_not_count() {
+    let house = House::new();
+    let (mut a, mut b, mut c) = (machine(&house), machine(&house), machine(&house));
+    let mut first = a.leads();
+    let early = a.publish(&mut first);
+    b.follows();
+    b.clock.advance(STALE);
+    let mut second = b.leads();
+    // The old leader publishes once more before the new one's first entry: that entry will have seen it.
+    let just_in_time = a.publish(&mut first);
+    let took_over = b.publish(&mut second);
+    let late = a.publish(&mut first);
+    let next = b.publish(&mut second);
+    let read = counted(&house);
+    assert_eq!(
+        ids(&read.counted),
+        ids(&[early.clone(), just_in_time.clone(), took_over.clone(), next.clone()])
+    );
+    assert_eq!(ids(&read.void), ids(std::slice::from_ref(&late)));
+    // The entry that fixed the chain is forgotten: the later ones repeat what it fixed.
+    let signer = house.repository.writer().unwrap();
+    house.repository.forget(&signer, &took_over, "test").unwrap();
+    assert_eq!(ids(&counted(&house).void), ids(std::slice::from_ref(&late)));
+    // A third leader carries on from what counts, not from what is void.
+    c.follows();
+    c.clock.advance(STALE);
+    let mut third = c.leads();
+    let by_third = c.publish(&mut third);
+    house.repository.forget(&signer, &next, "test").unwrap();
+    let stale = b.publish(&mut second);
+    let read = counted(&house);
+    assert_eq!(ids(&read.counted), ids(&[early, just_in_time, by_third]));
+    assert_eq!(ids(&read.void), ids(&[late, stale]));
+}
+
+#[test]
+fn a_writer_that_led_before_counts_again_under_its_new_generation() {
+    let house = House::new();
+    let (mut a, mut b) = (machine(&house), machine(&house));
+    let mut first = a.leads();
+    let early = a.publish(&mut first);
+    b.follows();
+    b.clock.advance(STALE);
+    let second = b.leads();
+    second.resign().unwrap();
+    let mut third = a.leads();
+    assert_eq!(third.generation(), 3);
+    let under_third = a.publish(&mut third);
+    // Its own old generation is over for itself too.
+    let late = a.publish(&mut first);
+    let read = counted(&house);
+    assert_eq!((ids(&read.counted), ids(&read.void)), (ids(&[early, under_third]), ids(&[late])));
+}
+
+#[test]
+fn garbage_and_strangers_lead_nothing() {
+    let house = House::new();
+    let (mut a, mut b) = (machine(&house), machine(&house));
+    let leader = a.leads();
+    // Somebody who can write to the store, and has no key, occupies the next generation and plays dead or alive.
+    let stranger = House::new();
+    let mut elsewhere = machine(&stranger);
+    drop(elsewhere.leads());
+    let foreign = stranger.store.get(&Key::new("leaders/000000000001").unwrap()).unwrap();
+    house.store.create(&Key::new("leaders/000000000002").unwrap(), &foreign).unwrap();
+    house.store.create(&Key::new("leaders/000000000003").unwrap(), b"garbage").unwrap();
+    house.store.create(&Key::new("heartbeats/000000000001/000000000009").unwrap(), b"garbage").unwrap();
+    assert!(leader.is_current().unwrap());
+    assert_eq!(b.follows().0, 1);
+    b.clock.advance(STALE);
+    house.store.create(&Key::new("heartbeats/000000000001/000000000010").unwrap(), b"garbage").unwrap();
+    assert_eq!(b.leads().generation(), 4);
+    assert!(!leader.is_current().unwrap());
+}
+
+#[test]
+fn a_shared_chain_is_read_by_generation() {
+    let read = effective([(1, 'a'), (1, 'b'), (2, 'c'), (1, 'd'), (2, 'e'), (5, 'f'), (2, 'g'), (5, 'h')]);
+    assert_eq!(read.counted, [(1, 'a'), (1, 'b'), (2, 'c'), (2, 'e'), (5, 'f'), (5, 'h')]);
+    assert_eq!(read.void, [(1, 'd'), (2, 'g')]);
+}
