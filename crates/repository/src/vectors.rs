@@ -112,8 +112,8 @@ fn decoded(name: &str, make: impl FnOnce() -> Vec<u8>) -> Vec<u8> {
 
 /// A body is written as the vector says and read back as it was.
 fn body<T: Encode<()> + for<'b> Decode<'b, ()> + PartialEq + Debug>(name: &str, value: &T) {
-    exact(name, &crate::bodies::encode(value));
-    assert_eq!(crate::bodies::decode::<T>(&stored(name)).unwrap(), *value, "{name}");
+    exact(name, &encode(value));
+    assert_eq!(decode::<T>(&stored(name)).unwrap(), *value, "{name}");
 }
 
 #[test]
@@ -183,9 +183,8 @@ fn slot(name: &str, lock: &Lock, admin: bool) -> Slot {
         root_signer: Some(root()),
         slot: None,
     };
-    let bytes =
-        decoded(name, || crate::bodies::encode(&keys::lock_slot(REPOSITORY, &keys, lock, admin).unwrap()));
-    crate::bodies::decode(&bytes).unwrap()
+    let bytes = decoded(name, || encode(&keys::lock_slot(REPOSITORY, &keys, lock, admin).unwrap()));
+    decode(&bytes).unwrap()
 }
 
 fn opens(slot: &Slot, unlock: &Unlock, admin: bool) {
@@ -219,7 +218,7 @@ fn slot_secrets() {
         id_key: [0x07; 32],
         root_seed: Some(vec![0x01; 32]),
     };
-    exact("slot-secrets", &crate::bodies::encode(&secrets));
+    exact("slot-secrets", &encode(&secrets));
 }
 
 #[test]
@@ -243,7 +242,7 @@ fn an_older_epoch_opens_with_the_newer() {
 
 #[test]
 fn signatures_and_open_envelopes() {
-    let signed = Signed::new(ObjectType::Release, crate::bodies::encode(&release()), &writer());
+    let signed = Signed::new(ObjectType::Release, encode(&release()), &writer());
     let message = envelope::signed_message(ObjectType::Release, &signed.body);
     exact("signature", &[message.as_slice(), &signed.signatures[0].signature.0].concat());
     let bytes = envelope::wrap(ObjectType::Release, &signed, &REPOSITORY, Seal::Open).unwrap();
@@ -253,8 +252,8 @@ fn signatures_and_open_envelopes() {
 
 #[test]
 fn sealed_envelopes() {
-    let short = Signed::new(ObjectType::Hold, crate::bodies::encode(&hold()), &writer());
-    let long = Signed::new(ObjectType::Snapshot, crate::bodies::encode(&snapshot()), &writer());
+    let short = Signed::new(ObjectType::Hold, encode(&hold()), &writer());
+    let long = Signed::new(ObjectType::Snapshot, encode(&snapshot()), &writer());
     for (name, kind, signed, flags) in [
         ("envelope-sealed", ObjectType::Hold, short, 1),
         ("envelope-sealed-compressed", ObjectType::Snapshot, long, 3),
@@ -359,7 +358,7 @@ fn roster() -> Roster {
 }
 
 fn signed_roster() -> Signed {
-    let body = crate::bodies::encode(&Roster { repository: ORIGIN, ..roster() });
+    let body = encode(&Roster { repository: ORIGIN, ..roster() });
     Signed::new(ObjectType::Roster, body, &root())
 }
 
