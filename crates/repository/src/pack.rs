@@ -117,16 +117,18 @@ pub(crate) struct FinishedPack {
 }
 
 impl PackBuilder {
+    /// A pack in `buffer`, which is emptied first: packs are large, and their memory is used again.
     pub(crate) fn new(
         repository: &RepositoryId,
         epoch: u32,
         public: &EpochPublicKey,
-        capacity: usize,
+        buffer: Vec<u8>,
     ) -> Result<Self> {
         let key = ContentKey::random();
         let sealed = SealedKey::seal(key.expose(), public, &seal_info(repository, ObjectType::Pack, epoch))
             .map_err(|e| RepositoryError::damaged("the epoch's public key", e))?;
-        let mut bytes = Vec::with_capacity(capacity);
+        let mut bytes = buffer;
+        bytes.clear();
         bytes.extend_from_slice(MAGIC);
         bytes.extend_from_slice(&[0; 4]);
         bytes.extend_from_slice(&epoch.to_le_bytes());
@@ -324,7 +326,7 @@ mod tests {
         let repository = RepositoryId([1; 16]);
         let (private, public) = EpochPrivateKey::generate();
         let keys = EpochKeys::new(1, private);
-        let mut builder = PackBuilder::new(&repository, 1, &public, 1000).unwrap();
+        let mut builder = PackBuilder::new(&repository, 1, &public, Vec::new()).unwrap();
         builder.push(block(BlockKind::Data, &[b'a'; 5000]));
         builder.push(block(BlockKind::Node, &[b'b'; 100]));
         let pack = builder.finish();

@@ -67,6 +67,7 @@ struct Shared {
     /// How many packs are stored before they are indexed; never, where the caller does it.
     packs_per_index: usize,
     buffers: Mutex<Vec<Vec<u8>>>,
+    pack_buffers: Mutex<Vec<Vec<u8>>>,
     failed: AtomicBool,
     error: Mutex<Option<RepositoryError>>,
     stored_bytes: AtomicU64,
@@ -98,6 +99,7 @@ impl Pipeline {
             stored: Mutex::default(),
             packs_per_index,
             buffers: Mutex::default(),
+            pack_buffers: Mutex::default(),
             failed: AtomicBool::new(false),
             error: Mutex::default(),
             stored_bytes: AtomicU64::new(0),
@@ -248,8 +250,11 @@ impl Shared {
         lock(&self.open)
     }
 
+    /// A buffer that a block fits, before and after compression, so that it never grows.
     fn buffer(&self) -> Vec<u8> {
-        lock(&self.buffers).pop().unwrap_or_default()
+        let pooled = lock(&self.buffers).pop();
+        let block_bytes = self.repository.config.block_bytes as usize;
+        pooled.unwrap_or_else(|| Vec::with_capacity(zstd::zstd_safe::compress_bound(block_bytes)))
     }
 
     fn pack_block(
@@ -299,7 +304,8 @@ impl Shared {
         };
         if open.is_none() {
             let (epoch, public) = self.repository.epoch()?;
-            *open = Some(PackBuilder::new(&self.repository.id(), epoch, &public, pack_bytes)?);
+            let buffer = lock(&self.pack_buffers).pop().unwrap_or_else(|| Vec::with_capacity(pack_bytes));
+            *open = Some(PackBuilder::new(&self.repository.id(), epoch, &public, buffer)?);
         }
         if let Some(pack) = open.as_mut() {
             let spare = pack.push(block);
@@ -313,11 +319,9 @@ impl Shared {
         self.repository.store.create(&layout::pack(&pack.name), &pack.bytes)?;
         failpoint::reach("pipeline::pack-after-put").map_err(|e| RepositoryError::Io("store a pack", e))?;
         self.stored_bytes.fetch_add(pack.bytes.len() as u64, Ordering::Relaxed);
-        lock(&self.stored).push(IndexedPack {
-            name: pack.name,
-            size_bytes: pack.bytes.len() as u32,
-            blocks: pack.blocks,
-        });
+        let size_bytes = pack.bytes.len() as u32;
+        lock(&self.stored).push(IndexedPack { name: pack.name, size_bytes, blocks: pack.blocks });
+        lock(&self.pack_buffers).push(pack.bytes);
         Ok(())
     }
 

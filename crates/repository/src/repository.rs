@@ -47,7 +47,7 @@ impl Default for InitOptions {
             lease: Duration::from_mins(15),
             grace: Duration::from_hours(24),
             chunker: ChunkerParameters { min_bytes: 128 << 10, average_bytes: 512 << 10, max_bytes: 2 << 20 },
-            block_bytes: 4 << 20,
+            block_bytes: 2 << 20,
             pack_bytes: 16 << 20,
             compression_level: 3,
         }

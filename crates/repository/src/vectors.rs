@@ -434,6 +434,7 @@ fn bodies_of_prune() {
         indexes: vec![BulkName([0x43; 32])],
         logs: vec!["logs/users/7-1/0000000000000000-0000000000000010".to_owned()],
         writer: writer().id(),
+        expired_logs: None,
     };
     body("condemn-list", &set);
     body("verdict", &BulkSet { packs: vec![BulkName([0x41; 32])], logs: Vec::new(), ..set });
@@ -452,7 +453,7 @@ fn blocks() -> Vec<(BlockKind, bool, Vec<u8>, Vec<ChunkRecord>)> {
 
 fn build_pack() -> Vec<u8> {
     let public = epoch_private().public().unwrap();
-    let mut builder = PackBuilder::new(&REPOSITORY, EPOCH, &public, 4096).unwrap();
+    let mut builder = PackBuilder::new(&REPOSITORY, EPOCH, &public, Vec::new()).unwrap();
     for (kind, compressed, raw, chunks) in blocks() {
         let raw_bytes = raw.len() as u32;
         let bytes = if compressed { zstd::bulk::compress(&raw, 3).unwrap() } else { raw };

@@ -15,20 +15,20 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 /// Files by path: what a snapshot is made of and what it must give back.
-pub type Files = BTreeMap<String, Vec<u8>>;
+pub(crate) type Files = BTreeMap<String, Vec<u8>>;
 
-pub struct House {
-    pub store: Arc<MemoryStore>,
-    pub clock: ManualClock,
-    pub state: tempfile::TempDir,
-    pub repository: Arc<Repository>,
+pub(crate) struct House {
+    pub(crate) store: Arc<MemoryStore>,
+    pub(crate) clock: ManualClock,
+    pub(crate) state: tempfile::TempDir,
+    pub(crate) repository: Arc<Repository>,
 }
 
-pub fn passphrase() -> Secret {
+pub(crate) fn passphrase() -> Secret {
     Secret::new(b"correct horse".to_vec())
 }
 
-pub fn small_options() -> InitOptions {
+pub(crate) fn small_options() -> InitOptions {
     InitOptions {
         lease: Duration::from_secs(60),
         grace: Duration::ZERO,
@@ -39,7 +39,7 @@ pub fn small_options() -> InitOptions {
     }
 }
 
-pub fn environment(state: &Path, clock: &ManualClock) -> Environment {
+pub(crate) fn environment(state: &Path, clock: &ManualClock) -> Environment {
     Environment {
         state: Some(state.to_owned()),
         writer_key: None,
@@ -49,7 +49,7 @@ pub fn environment(state: &Path, clock: &ManualClock) -> Environment {
 }
 
 impl House {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let clock = ManualClock::at(Timestamp::from_secs(1_800_000_000));
         let store = Arc::new(MemoryStore::with_clock(Clock::Manual(clock.clone())));
         let state = tempfile::tempdir().unwrap();
@@ -62,26 +62,26 @@ impl House {
         Self { store, clock, state, repository: Arc::new(repository) }
     }
 
-    pub fn unlock() -> Unlock {
+    pub(crate) fn unlock() -> Unlock {
         Unlock::Command(Secret::new(vec![7; 32]))
     }
 
     /// Opens the repository again, as another machine of this name would: its own state, its own writer.
-    pub fn open_elsewhere(&self, state: &Path) -> Result<Arc<Repository>, RepositoryError> {
+    pub(crate) fn open_elsewhere(&self, state: &Path) -> Result<Arc<Repository>, RepositoryError> {
         Repository::open(self.store.clone(), &Self::unlock(), environment(state, &self.clock)).map(Arc::new)
     }
 
-    pub fn backup(&self, files: &Files) -> Published {
+    pub(crate) fn backup(&self, files: &Files) -> Published {
         self.clock.advance(Duration::from_secs(60));
         backup(&self.repository, "data", files).unwrap()
     }
 }
 
-pub fn dataset(name: &str) -> DatasetName {
+pub(crate) fn dataset(name: &str) -> DatasetName {
     DatasetName::new(name).unwrap()
 }
 
-pub fn source(name: &str) -> SnapshotSource {
+pub(crate) fn source(name: &str) -> SnapshotSource {
     SnapshotSource {
         dataset: dataset(name),
         store: "files".to_owned(),
@@ -91,14 +91,14 @@ pub fn source(name: &str) -> SnapshotSource {
     }
 }
 
-pub fn backup(repository: &Arc<Repository>, name: &str, files: &Files) -> Result<Published, RepositoryError> {
+pub(crate) fn backup(repository: &Arc<Repository>, name: &str, files: &Files) -> Result<Published, RepositoryError> {
     let mut writer = SnapshotWriter::begin(repository, source(name))?;
     write_files(&mut writer, files)?;
     writer.finish(Metadata::default())
 }
 
 /// Writes files with one level of directories: `dir/name` or `name`.
-pub fn write_files(writer: &mut SnapshotWriter, files: &Files) -> Result<(), RepositoryError> {
+pub(crate) fn write_files(writer: &mut SnapshotWriter, files: &Files) -> Result<(), RepositoryError> {
     let mut top: BTreeMap<&str, Vec<(&str, &[u8])>> = BTreeMap::new();
     for (path, content) in files {
         match path.split_once('/') {
@@ -134,7 +134,7 @@ fn write_file(writer: &mut SnapshotWriter, name: &str, content: &[u8]) -> Result
 }
 
 /// Everything that a snapshot holds.
-pub fn restore(repository: &Arc<Repository>, published: &Published) -> Result<Files, RepositoryError> {
+pub(crate) fn restore(repository: &Arc<Repository>, published: &Published) -> Result<Files, RepositoryError> {
     let reader = Reader::new(repository)?;
     let mut sizes = Vec::new();
     let mut requests = Vec::new();
@@ -171,7 +171,7 @@ pub fn restore(repository: &Arc<Repository>, published: &Published) -> Result<Fi
 }
 
 /// Bytes that do not compress, the same for the same seed.
-pub fn noise(seed: u64, bytes: usize) -> Vec<u8> {
+pub(crate) fn noise(seed: u64, bytes: usize) -> Vec<u8> {
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
     (0..bytes)
         .map(|_| {
@@ -183,7 +183,7 @@ pub fn noise(seed: u64, bytes: usize) -> Vec<u8> {
         .collect()
 }
 
-pub fn sample(seed: u64) -> Files {
+pub(crate) fn sample(seed: u64) -> Files {
     let mut files = Files::new();
     files.insert("empty".to_owned(), Vec::new());
     files.insert("big.bin".to_owned(), noise(seed, 200_000));
