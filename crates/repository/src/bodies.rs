@@ -507,6 +507,10 @@ pub(crate) struct BulkSet {
     pub(crate) logs: Vec<String>,
     #[n(5)]
     pub(crate) writer: WriterId,
+    /// In a list: logs that have expired, while `logs` are those that a compacted one replaces, since the
+    /// verdict asks something else of each. A verdict names both in `logs`.
+    #[n(6)]
+    pub(crate) expired_logs: Option<Vec<String>>,
 }
 
 /// A generation of leadership.

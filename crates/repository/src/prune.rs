@@ -156,7 +156,7 @@ impl Prune<'_> {
             return Ok(());
         }
         self.delete(&leftovers)?;
-        if proposal.packs.is_empty() && proposal.indexes.is_empty() && proposal.logs.is_empty() {
+        if proposal.packs.is_empty() && proposal.indexes.is_empty() && proposal.has_no_logs() {
             return Ok(());
         }
         let number = lists.newest_list + 1;
@@ -167,6 +167,7 @@ impl Prune<'_> {
             indexes: proposal.indexes,
             logs: proposal.logs,
             writer: self.signer.id(),
+            expired_logs: Some(proposal.expired_logs).filter(|expired| !expired.is_empty()),
         };
         // Whoever loses the race concludes the winner's list.
         self.repository.create_signed(
@@ -201,10 +202,9 @@ impl Prune<'_> {
             .filter(|name| lists.is_dead(name))
             .collect();
         leftovers.logs = retire::leftovers(self.repository, lists)?;
-        let (logs, bytes) = LogSurvey::read(self.repository, &snapshots)?.propose(self.cut_offs)?;
-        proposal.freed_bytes += bytes;
-        proposal.logs = logs;
+        LogSurvey::read(self.repository, &snapshots)?.propose(self.cut_offs, &mut proposal)?;
         proposal.logs.truncate(MAX_LOG_NAMES);
+        proposal.expired_logs.truncate(MAX_LOG_NAMES);
         Ok((proposal, leftovers))
     }
 
@@ -249,6 +249,7 @@ impl Prune<'_> {
             indexes,
             logs,
             writer: self.signer.id(),
+            expired_logs: None,
         }
     }
 
@@ -328,15 +329,16 @@ impl Prune<'_> {
         self.report.rewritten_bytes +=
             replacements.iter().map(|pack| u64::from(pack.size_bytes)).sum::<u64>();
         self.reindex(&lists, list, &condemned, replacements)?;
-        let logs = match list.logs.is_empty() {
+        let logs = match list.logs.is_empty() && list.expired_logs.is_none() {
             true => Vec::new(),
-            false => LogSurvey::read(self.repository, &snapshots)?.confirm(&list.logs)?,
+            false => LogSurvey::read(self.repository, &snapshots)?.confirm(list)?,
         };
         Ok(BulkSet {
             packs: condemned,
             indexes: list.indexes.clone(),
             logs,
             writer: self.signer.id(),
+            expired_logs: None,
             ..list.clone()
         })
     }

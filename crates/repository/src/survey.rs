@@ -85,6 +85,7 @@ pub(crate) struct Proposal {
     pub(crate) packs: Vec<BulkName>,
     pub(crate) indexes: Vec<BulkName>,
     pub(crate) logs: Vec<String>,
+    pub(crate) expired_logs: Vec<String>,
     pub(crate) live_bytes: u64,
     pub(crate) total_bytes: u64,
     pub(crate) freed_bytes: u64,
@@ -94,6 +95,12 @@ pub(crate) struct Proposal {
 const SMALL_PACK_DIVISOR: u64 = 4;
 /// So many small packs are put together.
 const MANY_SMALL: usize = 8;
+
+impl Proposal {
+    pub(crate) fn has_no_logs(&self) -> bool {
+        self.logs.is_empty() && self.expired_logs.is_empty()
+    }
+}
 
 /// Chooses packs: all that nobody needs, then those with the most waste until what is left is bearable, then
 /// small ones where there are many.

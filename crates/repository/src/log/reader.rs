@@ -51,6 +51,8 @@ pub struct LogReader {
     /// start of reading.
     follows: Option<HashSet<BodyHash>>,
     damaged: BTreeMap<Key, RepositoryError>,
+    /// Objects that the branch that was asked for contradicts.
+    rejected: HashSet<Key>,
     relistings: u32,
     relisted_at: Option<u64>,
 }
@@ -82,6 +84,7 @@ impl LogReader {
             active: Vec::new(),
             follows: None,
             damaged: BTreeMap::new(),
+            rejected: HashSet::new(),
             relistings: 0,
             relisted_at: None,
         };
@@ -124,7 +127,7 @@ impl LogReader {
     fn arrange(&mut self) {
         self.active.clear();
         self.ahead = self.catalogue.of(&self.lineage);
-        self.ahead.retain(|head| !self.damaged.contains_key(&head.key));
+        self.ahead.retain(|head| !self.damaged.contains_key(&head.key) && !self.rejected.contains(&head.key));
         self.ahead.reverse();
     }
 
@@ -152,7 +155,7 @@ impl LogReader {
             };
             self.check_link(&head)?;
             let Some(loaded) = self.load(&head)? else { continue };
-            let end = head.body.end.min(self.to);
+            let end = self.end_of(&head);
             let Some(follows) = self.compare(&head, &loaded, end)? else { continue };
             let piece = self.piece(&head, &loaded, end);
             (self.position, self.follows) = (end, Some(follows));
@@ -212,12 +215,26 @@ impl LogReader {
             }
             Err(error) if is_about_one_object(&error) => {
                 self.damaged.insert(head.key.clone(), error);
-                self.active.retain(|other| other.key != head.key);
-                self.ahead.retain(|other| other.key != head.key);
+                self.set_aside(&head.key);
                 Ok(None)
             }
             Err(error) => Err(error.into()),
         }
+    }
+
+    fn set_aside(&mut self, key: &Key) {
+        self.active.retain(|other| other.key != *key);
+        self.ahead.retain(|other| other.key != *key);
+    }
+
+    /// How far an object is read: another one may only be asked for its branch where that has none itself.
+    fn end_of(&self, head: &Headed) -> u64 {
+        let end = head.body.end.min(self.to);
+        if self.branch.is_none_or(|branch| branch == head.writer) {
+            return end;
+        }
+        let of_branch = self.ahead.iter().rev().find(|other| self.branch == Some(other.writer));
+        of_branch.map_or(end, |other| end.min(other.body.start))
     }
 
     /// Compares everything else that covers positions up to `end`, and gives what an object that starts at
@@ -251,7 +268,10 @@ impl LogReader {
                 Some(second) if self.agree(head, loaded, &other, &second, end)? => {
                     add_links(&mut follows, &other, &second, end);
                 }
-                Some(_) => {}
+                Some(_) => {
+                    self.set_aside(&other.key);
+                    self.rejected.insert(other.key.clone());
+                }
                 None if self.relistings != disturbed => return Ok(None),
                 None => {}
             }
@@ -275,7 +295,7 @@ impl LogReader {
         let differing = cut(head, &loaded.payload).differs_at(&cut(other, &second.payload));
         match differing {
             None => Ok(true),
-            Some(_) if self.branch.is_some_and(|b| (b == head.writer) != (b == other.writer)) => Ok(false),
+            Some(_) if self.branch == Some(head.writer) && head.writer != other.writer => Ok(false),
             Some(offset) => Err(LogError::Forked {
                 dataset: self.catalogue.dataset().clone(),
                 lineage: self.lineage.clone(),

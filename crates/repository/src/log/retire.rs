@@ -8,12 +8,14 @@ use super::LOG_POSITION_FACT;
 use super::Lineage;
 use super::catalogue::LogCatalogue;
 use super::object::Headed;
+use crate::bodies::BulkSet;
 use crate::error::Result;
 use crate::ids::{BodyHash, DatasetName};
 use crate::layout;
 use crate::lists::Lists;
 use crate::repository::Repository;
 use crate::snapshots::{Published, is_about_one_object};
+use crate::survey::Proposal;
 use lifeboat_objects::list_all;
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
@@ -55,8 +57,8 @@ impl LogSurvey {
         Ok(Self { repository: repository.clone(), heads, needed: needed(snapshots), ends })
     }
 
-    /// What a new list should name, with the bytes that it frees.
-    pub(crate) fn propose(&self, cut_offs: &[LogCutOff]) -> Result<(Vec<String>, u64)> {
+    /// What a new list should name.
+    pub(crate) fn propose(&self, cut_offs: &[LogCutOff], proposal: &mut Proposal) -> Result<()> {
         let superseded = self.superseded(None)?;
         let expired = |head: &Headed| {
             let asked =
@@ -64,22 +66,31 @@ impl LogSurvey {
             let before = cut_offs.iter().filter(asked).map(|c| c.before).max();
             before.is_some_and(|before| head.body.end <= before) && self.is_unneeded(head)
         };
-        let going = self.heads.iter().filter(|head| superseded.contains(&head.hash) || expired(head));
-        let (mut names, mut bytes) = (Vec::new(), 0);
-        for head in going {
-            names.push(head.key.to_string());
-            bytes += head.size_bytes;
+        for head in &self.heads {
+            if expired(head) {
+                proposal.expired_logs.push(head.key.to_string());
+            } else if superseded.contains(&head.hash) {
+                proposal.logs.push(head.key.to_string());
+            } else {
+                continue;
+            }
+            proposal.freed_bytes += head.size_bytes;
         }
-        Ok((names, bytes))
+        Ok(())
     }
 
-    /// What of a list may be deleted: what an object replaces that itself stays, and what no kept snapshot
-    /// needs. Whoever opened the list was asked for the latter's cut-off; whoever concludes it need not be.
-    pub(crate) fn confirm(&self, named: &[String]) -> Result<Vec<String>> {
-        let named: HashSet<&str> = named.iter().map(String::as_str).collect();
-        let superseded = self.superseded(Some(&named))?;
-        let going = self.heads.iter().filter(|head| named.contains(head.key.as_str()));
-        let confirmed = going.filter(|head| superseded.contains(&head.hash) || self.is_unneeded(head));
+    /// What of a list may be deleted: what an object replaces that itself stays, and of what had expired that
+    /// which no kept snapshot needs. Whoever opened the list knew the cut-off; whoever concludes it need not.
+    pub(crate) fn confirm(&self, list: &BulkSet) -> Result<Vec<String>> {
+        let expired: HashSet<&str> = list.expired_logs.iter().flatten().map(String::as_str).collect();
+        let going: HashSet<&str> =
+            list.logs.iter().map(String::as_str).chain(expired.iter().copied()).collect();
+        let superseded = self.superseded(Some(&going))?;
+        let confirmed = self.heads.iter().filter(|head| {
+            let name = head.key.as_str();
+            going.contains(name)
+                && (superseded.contains(&head.hash) || (expired.contains(name) && self.is_unneeded(head)))
+        });
         Ok(confirmed.map(|head| head.key.to_string()).collect())
     }
 

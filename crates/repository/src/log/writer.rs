@@ -59,20 +59,49 @@ impl LogWriter {
         dataset: &DatasetName,
         lineage: &Lineage,
     ) -> Result<Self, LogError> {
-        repository.trust().permit(&signer.id(), Need::Publish(dataset))?;
         let catalogue = LogCatalogue::read(repository, dataset)?;
         let heads = catalogue.of(lineage);
+        let end = heads.iter().map(|head| head.body.end).max();
+        Self::continuing(repository, signer, dataset, lineage, end, &heads)
+    }
+
+    /// Appends from a position that may lie before the durable end: to fill a hole with what is still to be
+    /// had elsewhere. What is there already must agree, as with any two writers.
+    ///
+    /// # Errors
+    /// As [`LogWriter::open`].
+    pub fn open_at(
+        repository: &Arc<Repository>,
+        signer: &Signer,
+        dataset: &DatasetName,
+        lineage: &Lineage,
+        position: u64,
+    ) -> Result<Self, LogError> {
+        let catalogue = LogCatalogue::read(repository, dataset)?;
+        let heads = catalogue.of(lineage);
+        Self::continuing(repository, signer, dataset, lineage, Some(position), &heads)
+    }
+
+    fn continuing(
+        repository: &Arc<Repository>,
+        signer: &Signer,
+        dataset: &DatasetName,
+        lineage: &Lineage,
+        end: Option<u64>,
+        heads: &[Arc<Headed>],
+    ) -> Result<Self, LogError> {
+        repository.trust().permit(&signer.id(), Need::Publish(dataset))?;
         // Where the lineage has forked, the branch that this writer wrote is its own.
-        let rank = |head: &&Arc<Headed>| (head.body.end, head.writer == signer.id());
-        let last = heads.iter().max_by_key(rank);
+        let before = heads.iter().filter(|head| Some(head.body.end) == end);
+        let predecessor = before.max_by_key(|head| head.writer == signer.id()).map(|head| head.hash);
         Ok(Self {
             repository: repository.clone(),
             signer: signer.clone(),
             dataset: dataset.clone(),
             lineage: lineage.clone(),
             generation: None,
-            end: last.map(|head| head.body.end),
-            predecessor: last.map(|head| head.hash),
+            end,
+            predecessor,
             own: Vec::new(),
             own_keys: Vec::new(),
         })
