@@ -11,15 +11,18 @@
 //! within one run are held against the objectives.
 
 mod data;
+mod draw;
 mod error;
 mod files;
 mod floor;
+mod lifeboat;
 mod measure;
 mod objectives;
 mod options;
 mod report;
 mod stats;
 mod tools;
+mod torture;
 mod tree;
 
 use error::BenchError;
@@ -49,6 +52,7 @@ fn run(task: Task) -> Result<u8, BenchError> {
     match task {
         Task::Help => print(options::HELP).map(|()| 0),
         Task::Files(files) => files::run(&files),
+        Task::Torture(torture) => torture::run(&torture),
         Task::FloorBackup(backup) => {
             floor::backup::run(&backup).and_then(|totals| print(&totals.to_string())).map(|()| 0)
         }

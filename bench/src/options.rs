@@ -1,6 +1,7 @@
 //! The command line, as typed and as meant.
 
 use crate::error::BenchError;
+use crate::torture::Torture;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
@@ -13,6 +14,11 @@ lifeboat-bench files [--pairs N] [--json] [--dir DIR] [--lifeboat PROGRAM] [--wi
     unchanged backup, restore, full check and a backup after 1 % of change with every tool in turn, N times
     (5), and prints the medians, the ratios and the objectives as Markdown, or with --json as JSON. Both are
     also kept in DIR. Exit 3: an objective is missed; 4: one could not be measured.
+
+lifeboat-bench torture [--rounds N] [--seed N] [--dir DIR] [--lifeboat PROGRAM]
+    Two writers at once on one repository: backups, prunes and restores, each killed or frozen at a random
+    instant, N rounds (500). After each, everything that was acknowledged is there and restores, and the next
+    backup succeeds. DIR must be empty; it is kept where something is violated (exit 1).
 
 lifeboat-bench floor-backup TREE OUT [--block-mib N] [--level N]
     One thread: walk, read, concatenate into blocks (4 MiB), zstd (3), AES-256-GCM, write, sync.
@@ -38,6 +44,8 @@ pub(crate) enum Task {
     Help,
     /// The whole comparison on the tree.
     Files(Files),
+    /// Processes killed and frozen at random.
+    Torture(Torture),
     /// The floor of a first backup.
     FloorBackup(FloorBackup),
     /// The floor of a restore.
@@ -119,6 +127,7 @@ pub(crate) fn parse(arguments: &[OsString]) -> Result<Task, BenchError> {
     let verb = typed.words.remove(0);
     let task = match verb.to_str().unwrap_or_default() {
         "files" => Task::Files(files(&mut typed)?),
+        "torture" => Task::Torture(torture(&mut typed)?),
         "floor-backup" => Task::FloorBackup(floor_backup(&mut typed)?),
         "floor-restore" => Task::FloorRestore { packs: typed.path("OUT")?, target: typed.path("TARGET")? },
         "floor-check" => Task::FloorCheck { packs: typed.path("OUT")? },
@@ -159,6 +168,16 @@ fn files(typed: &mut Typed) -> Result<Files, BenchError> {
         lifeboat,
         without,
     })
+}
+
+fn torture(typed: &mut Typed) -> Result<Torture, BenchError> {
+    let rounds = typed.number("--rounds", 500)?;
+    let any = u32::from_le_bytes(lifeboat_base::random::bytes());
+    let seed = u64::from(typed.number("--seed", any)?);
+    let dir = typed.value("--dir")?.map(PathBuf::from);
+    let lifeboat = typed.value("--lifeboat")?.map_or_else(beside_this_program, PathBuf::from);
+    let dir = dir.unwrap_or_else(|| std::env::temp_dir().join(format!("lifeboat-torture-{seed}")));
+    Ok(Torture { rounds, seed, dir, lifeboat })
 }
 
 /// Cargo puts both programs into one folder.
