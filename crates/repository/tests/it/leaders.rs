@@ -1,5 +1,7 @@
 //! Leaders: one at a time, and of one that was replaced nothing later counts.
 
+#![expect(clippy::unwrap_used, reason = "tests; the lint only knows functions that are marked as such")]
+
 use crate::support::*;
 use lifeboat_base::clock::Timestamp;
 use lifeboat_objects::{Key, ObjectStore, list_all};
