@@ -4,7 +4,10 @@
 //! The store produces transaction *n* from a seed, so that what a log must hold is known at every position.
 //! Randomised tests print their seed; `LIFEBOAT_LOG_SEED` pins it.
 
-#![expect(clippy::print_stdout, reason = "seeds are printed, and the driver speaks to the test that kills it")]
+#![expect(
+    clippy::print_stdout,
+    reason = "seeds are printed, and the driver speaks to the test that kills it"
+)]
 #![expect(clippy::unwrap_used, reason = "tests; the lint only knows functions that are marked as such")]
 
 use crate::support::*;
