@@ -453,7 +453,7 @@ impl Check<'_> {
         for published in snapshots {
             self.report.snapshots += 1;
             let walked = reader.references(&published.snapshot, &mut seen, &mut |reference| {
-                damaged |= !readable.has(&reference)
+                damaged |= !readable.has(&reference);
             });
             damaged |= walked.is_err();
             if damaged {
@@ -606,7 +606,7 @@ impl PackContents {
         Self { by_place, blocks_of }
     }
 
-    fn chunks<'i>(&'i self, index: &'i Index, block: u32) -> impl Iterator<Item = &'i crate::index::Located> {
+    fn chunks<'i>(&'i self, index: &'i Index, block: u32) -> impl Iterator<Item = &'i Located> {
         let start = self.by_place.partition_point(|n| index.entries[*n as usize].block < block);
         self.by_place[start..]
             .iter()

@@ -21,6 +21,7 @@ mod copy;
 mod crypto;
 mod envelope;
 mod error;
+mod fuzzing;
 pub mod ids;
 mod index;
 mod keys;
@@ -54,6 +55,7 @@ pub use copy::{CopyReport, copy};
 pub use crypto::{EpochPrivateKey, EpochPublicKey, IdKey, PublicKey, Signer};
 pub use envelope::{EnvelopeError, FORMAT, ObjectType, fuzz_unwrap};
 pub use error::{RepositoryError, Result};
+pub use fuzzing::{fuzz_bodies, fuzz_list, fuzz_names};
 pub use index::fuzz_index;
 pub use keys::{Lock, RecoveryKey, Unlock};
 pub use leader::{

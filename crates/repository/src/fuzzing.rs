@@ -1,0 +1,70 @@
+//! For the fuzz targets in `fuzz/`: parsers that this crate keeps to itself, behind one door each.
+//!
+//! Each door takes any bytes, says whether they were taken for what it reads, and panics where something was
+//! read that cannot be written and read again. It deliberately knows nothing of where the bytes come from.
+
+use crate::bodies::{
+    self, BulkSet, Config, CopiedSnapshot, End, Heartbeat, Hold, Leader, Lease, Origin, ReaderLease, Release,
+    Roster, Slot, SlotSecrets, Snapshot, Tombstone, Void,
+};
+use crate::ids::ChunkId;
+use crate::{layout, walk};
+use lifeboat_objects::Key;
+use minicbor::{Decode, Encode};
+
+/// For fuzzing: reads anything as the body of each control object.
+#[doc(hidden)]
+pub fn fuzz_bodies(bytes: &[u8]) -> bool {
+    let readers = [
+        reads::<Config>,
+        reads::<Slot>,
+        reads::<SlotSecrets>,
+        reads::<Roster>,
+        reads::<Origin>,
+        reads::<Snapshot>,
+        reads::<CopiedSnapshot>,
+        reads::<Release>,
+        reads::<Void>,
+        reads::<Tombstone>,
+        reads::<Lease>,
+        reads::<ReaderLease>,
+        reads::<End>,
+        reads::<Hold>,
+        reads::<BulkSet>,
+        reads::<Leader>,
+        reads::<Heartbeat>,
+    ];
+    readers.into_iter().filter(|read| read(bytes)).count() > 0
+}
+
+fn reads<T: for<'b> Decode<'b, ()> + Encode<()>>(bytes: &[u8]) -> bool {
+    let Ok(body) = bodies::decode::<T>(bytes) else { return false };
+    let written = bodies::encode(&body);
+    let again = bodies::decode::<T>(&written).expect("what was written can be read");
+    assert_eq!(bodies::encode(&again), written, "what was read is written the same way again");
+    true
+}
+
+/// For fuzzing: reads anything as a list of chunks.
+#[doc(hidden)]
+pub fn fuzz_list(bytes: &[u8]) -> bool {
+    let Ok(chunks) = walk::decode_list(&ChunkId([0; 32]), bytes) else { return false };
+    assert_eq!(walk::encode_list(&chunks), bytes, "a list has one form");
+    true
+}
+
+/// For fuzzing: reads anything as the name of a listed object.
+#[doc(hidden)]
+pub fn fuzz_names(text: &str) -> bool {
+    let Ok(key) = Key::new(text) else { return false };
+    let position = layout::position(&key);
+    if let Some(position) = &position {
+        assert_eq!(layout::position(&layout::snapshot(position)).as_ref(), Some(position));
+    }
+    let bulk = layout::bulk_name(&key);
+    if let Some(name) = &bulk {
+        assert_eq!(layout::bulk_name(&layout::pack(name)), bulk);
+    }
+    let named = position.is_some() | bulk.is_some() | layout::ticket(&key).is_some();
+    named | layout::lease_parts(&key).is_some() | layout::listed_number(&key).is_some()
+}
