@@ -13,7 +13,7 @@ const NORMALISATION: u32 = 2;
 
 /// Cuts streams into chunks, the same way for the life of a repository.
 #[derive(Clone, Debug)]
-pub struct Chunker {
+pub(crate) struct Chunker {
     gear: Box<[u64; 256]>,
     parameters: ChunkerParameters,
     mask_before: u64,
@@ -22,7 +22,7 @@ pub struct Chunker {
 
 impl Chunker {
     /// The chunker of a repository.
-    pub fn new(id_key: &IdKey, parameters: ChunkerParameters) -> Self {
+    pub(crate) fn new(id_key: &IdKey, parameters: ChunkerParameters) -> Self {
         let mut table = [0; 256 * 8];
         blake3::Hasher::new_keyed(&id_key.expose())
             .update(b"lifeboat gear 1")
@@ -42,13 +42,13 @@ impl Chunker {
     }
 
     /// The longest chunk: [`Chunker::cut`] wants at least this much data, or all there is.
-    pub fn max_bytes(&self) -> usize {
+    pub(crate) fn max_bytes(&self) -> usize {
         self.parameters.max_bytes as usize
     }
 
     /// The length of the first chunk of `data`, which holds at least [`Chunker::max_bytes`] or ends where
     /// the stream ends.
-    pub fn cut(&self, data: &[u8]) -> usize {
+    pub(crate) fn cut(&self, data: &[u8]) -> usize {
         let min = self.parameters.min_bytes as usize;
         let end = data.len().min(self.max_bytes());
         if end <= min {

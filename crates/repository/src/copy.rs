@@ -162,11 +162,13 @@ impl Carrier<'_> {
         let mut nodes = Vec::new();
         for reference in references {
             match reference {
-                Reference::Chunk(id) if !known.is_present(&id, ChunkRole::Bytes) => drop(chunks.insert(id)),
+                Reference::Chunk(id) if !known.is_present(&id, ChunkRole::Bytes) => {
+                    chunks.insert(id);
+                }
                 Reference::Node(id) if !known.is_present(&id, ChunkRole::Bytes) => nodes.push(id),
                 Reference::Leaf(id) if !known.is_present(&id, ChunkRole::Leaf) => self.leaf(&id)?,
                 Reference::Page { block, slot, .. } if !known.is_present_whole(&block) => {
-                    drop(blocks.entry(block).or_default().insert(slot))
+                    blocks.entry(block).or_default().insert(slot);
                 }
                 _ => {}
             }

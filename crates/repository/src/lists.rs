@@ -43,11 +43,6 @@ impl Lists {
     pub(crate) fn is_condemned(&self, name: &BulkName) -> bool {
         self.condemned.contains(name)
     }
-
-    /// Everything that verdicts ever named.
-    pub(crate) fn dead(&self) -> &HashSet<BulkName> {
-        &self.dead
-    }
 }
 
 impl Repository {

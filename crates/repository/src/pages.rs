@@ -12,7 +12,7 @@ use crate::ids::{ChunkId, PageHash};
 use std::collections::HashMap;
 
 /// How many pages a leaf names, and how many nodes an inner node.
-pub const SLOTS_PER_NODE: usize = 1024;
+pub(crate) const SLOTS_PER_NODE: usize = 1024;
 /// How many bytes of pages lie together in one page block.
 pub(crate) const PAGE_BLOCK_BYTES: usize = 1 << 20;
 /// The smallest and the largest page.
@@ -28,7 +28,7 @@ const ZERO_BLOCK: u16 = u16::MAX;
 /// Why a page block or a node of a map could not be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a page map is malformed: {0}")]
-pub struct PageMapError(&'static str);
+pub(crate) struct PageMapError(&'static str);
 
 type Result<T> = std::result::Result<T, PageMapError>;
 
@@ -185,6 +185,7 @@ impl<'b> PageBlock<'b> {
     }
 
     /// Whether no slot was dropped, so that the identity can be computed again.
+    #[cfg(test)]
     pub(crate) fn is_whole(&self) -> bool {
         self.present.iter().all(|p| *p)
     }

@@ -67,13 +67,16 @@ pub struct Request {
 /// What takes the bytes that were requested: the request's token and the bytes.
 pub type Deliver<'d> = dyn Fn(u64, &[u8]) -> Result<(), Box<dyn std::error::Error + Send + Sync>> + Sync + 'd;
 
+/// A decompressed block, by pack and number.
+type CachedBlock = ((BulkName, u32), Arc<Vec<u8>>);
+
 /// Reads chunks of a repository. Shared between threads.
 #[derive(Debug)]
 pub struct Reader {
     repository: Arc<Repository>,
     index: RwLock<Arc<Index>>,
     pack_keys: Mutex<HashMap<BulkName, Arc<ContentKey>>>,
-    cache: Mutex<Vec<((BulkName, u32), Arc<Vec<u8>>)>>,
+    cache: Mutex<Vec<CachedBlock>>,
 }
 
 impl Reader {

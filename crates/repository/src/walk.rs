@@ -217,7 +217,7 @@ impl Reader {
     pub fn walk<E: From<RepositoryError>>(
         &self,
         snapshot: &Snapshot,
-        visit: &mut dyn FnMut(&[u8], &Entry) -> Result<Descend, E>,
+        visit: &mut VisitEntry<'_, E>,
     ) -> Result<(), E> {
         let mut levels = vec![Level::new(&snapshot.root, 0)];
         let mut path: Vec<u8> = Vec::new();
@@ -364,6 +364,9 @@ impl Reader {
     }
 }
 
+/// Takes an entry with the path of its directory, and says whether to go into it.
+pub type VisitEntry<'v, E> = dyn FnMut(&[u8], &Entry) -> Result<Descend, E> + 'v;
+
 /// Whether to go into a directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Descend {
@@ -382,7 +385,7 @@ struct Level {
 
 impl Level {
     fn new(nodes: &[ChunkId], path_length: usize) -> Self {
-        Self { nodes: nodes.to_vec().into_iter(), entries: Vec::new().into_iter(), path_length }
+        Self { nodes: Vec::from(nodes).into_iter(), entries: Vec::new().into_iter(), path_length }
     }
 
     fn next(&mut self, reader: &Reader) -> Result<Option<Entry>> {

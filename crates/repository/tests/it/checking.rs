@@ -133,7 +133,7 @@ fn a_copy_is_forgotten_and_pruned_by_its_own_rules() {
         sample(2)
     );
     // What the copy forgot is not copied again, and the origin still has it.
-    assert_eq!(copy(&house.repository, &target, &[first.clone()]).unwrap().already, 1);
+    assert_eq!(copy(&house.repository, &target, std::slice::from_ref(&first)).unwrap().already, 1);
     assert_eq!(restore(&house.repository, &first).unwrap(), sample(1));
 }
 

@@ -1,5 +1,8 @@
 //! What a repository promises, tested from outside. One binary, so that it is linked once.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
+#![expect(clippy::print_stdout, reason = "seeds are printed")]
+
 mod checking;
 mod leaders;
 mod logs;

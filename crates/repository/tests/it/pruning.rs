@@ -51,7 +51,7 @@ fn generations_of_changes_stay_small_and_whole() {
     let mut files = sample(1);
     let mut kept = Vec::new();
     for n in 0..40u64 {
-        files.insert(format!("dir/{:03}.txt", n), noise(n, 3000));
+        files.insert(format!("dir/{n:03}.txt"), noise(n, 3000));
         let page = (n as usize * 37) % 1500;
         files.get_mut("app.db").unwrap()[page * 512..(page + 20).min(1500) * 512]
             .copy_from_slice(&noise(n, 512 * 20)[..(20.min(1500 - page)) * 512]);
@@ -142,7 +142,7 @@ fn a_reader_pins_what_it_reads() {
     let (first, _) = (house.backup(&sample(1)), house.backup(&sample(2)));
     let signer = house.repository.writer().unwrap();
     let pin =
-        ReaderPin::take(&house.repository, &signer, &[first.snapshot.position.clone()], "restore").unwrap();
+        ReaderPin::take(&house.repository, &signer, std::slice::from_ref(&first.slot), "restore").unwrap();
     let reader = Reader::new(&house.repository).unwrap();
     forget(&house, &first);
     assert_eq!(prune_now(&house).deleted_packs, 0);

@@ -91,7 +91,11 @@ pub(crate) fn source(name: &str) -> SnapshotSource {
     }
 }
 
-pub(crate) fn backup(repository: &Arc<Repository>, name: &str, files: &Files) -> Result<Published, RepositoryError> {
+pub(crate) fn backup(
+    repository: &Arc<Repository>,
+    name: &str,
+    files: &Files,
+) -> Result<Published, RepositoryError> {
     let mut writer = SnapshotWriter::begin(repository, source(name))?;
     write_files(&mut writer, files)?;
     writer.finish(Metadata::default())
