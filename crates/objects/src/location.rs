@@ -309,7 +309,11 @@ impl S3Location {
 impl fmt::Display for Location {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Directory(path) => write!(f, "file:{}", path.display()),
+            Self::Directory(path) => {
+                // Two slashes in front would be read as those of a URL: they get the two of one.
+                let slashes = if path.as_os_str().as_encoded_bytes().starts_with(b"//") { "//" } else { "" };
+                write!(f, "file:{slashes}{}", path.display())
+            }
             Self::S3(location) => location.fmt(f),
             Self::Gcs { bucket, prefix } => write_place(f, "gs", bucket, prefix),
             Self::Memory => f.write_str("memory:"),
@@ -503,6 +507,13 @@ mod tests {
             assert!(matches!(error, LocationError::Secret(_)), "{text}: {error:?}");
             assert!(!format!("{error} {error:?} {:?}", error.hint()).contains("HUNTER2"), "{text}");
         }
+    }
+
+    #[test]
+    fn a_path_with_two_slashes_in_front_is_shown_as_it_was_read() {
+        let location = Location::parse("//srv/backup").unwrap();
+        assert_eq!(location.to_string(), "file:////srv/backup");
+        assert_eq!(Location::parse(&location.to_string()), Ok(location));
     }
 
     proptest! {

@@ -8,5 +8,6 @@
 mod alone;
 mod conformance;
 mod directory;
+mod fuzzing;
 mod property;
 mod s3;

@@ -4,6 +4,7 @@
 #![expect(clippy::print_stdout, reason = "seeds are printed")]
 
 mod checking;
+mod fuzzing;
 mod leaders;
 mod logs;
 mod pruning;

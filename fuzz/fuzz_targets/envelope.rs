@@ -1,0 +1,4 @@
+//! Hands the target `envelope` to libFuzzer.
+#![no_main]
+
+lifeboat_fuzz::hand_over!(repository, "envelope");

@@ -1,0 +1,4 @@
+//! Hands the target `index` to libFuzzer.
+#![no_main]
+
+lifeboat_fuzz::hand_over!(repository, "index");

@@ -1,0 +1,4 @@
+//! Hands the target `sqlite_header` to libFuzzer.
+#![no_main]
+
+lifeboat_fuzz::hand_over!(wire_sqlite, "sqlite_header");
