@@ -8,8 +8,8 @@ scripts/fuzz.sh [SECONDS [TARGET...]]   every target, or those named, for so lon
 scripts/fuzz.sh --help                  this
 
 Needs cargo-fuzz (`cargo install cargo-fuzz`); the stable toolchain will do. Inputs that reach something new
-are added to fuzz/corpus, crashes are left in fuzz/artifacts. The last line of the output is a table of what
-ran; exit code 1 means that something crashed.
+are added to fuzz/corpus, crashes are left in fuzz/artifacts. The output is a table of what ran;
+exit code 1 means that something crashed or did not run.
 LIFEBOAT_FUZZ_BUILD=no runs what was built before.
 HELP
 }
@@ -47,7 +47,7 @@ one() {
     # Stops at the first crash; -timeout and -rss_limit_mb make a hang and a flood crashes too.
     "$programs/$target" "$scratch/corpus" "$kept" -max_total_time="$seconds" -max_len=8192 -timeout=20 \
         -rss_limit_mb=1024 -print_final_stats=1 -artifact_prefix="fuzz/artifacts/$target/" >"$log" 2>&1 || true
-    "$programs/$target" -merge=1 -max_len=8192 "$kept" "$scratch/corpus" >>"$log" 2>&1 || true
+    "$programs/$target" -set_cover_merge=1 -max_len=8192 "$kept" "$scratch/corpus" >>"$log" 2>&1 || true
     executions=$(sed -n 's/^stat::number_of_executed_units: *//p' "$log" | head -n 1)
     crashes=$(grep -c '^SUMMARY: ' "$log" || true)
     if [ "$crashes" != 0 ]; then cp "$log" "fuzz/artifacts/$target/log"; fi

@@ -13,7 +13,7 @@ pub mod wire_sqlite;
 ///
 /// # Panics
 /// Where there is none: a name in `fuzz_targets/` is wrong.
-pub fn target(targets: &[(&str, fn(&[u8]) -> bool)], name: &str) -> fn(&[u8]) -> bool {
+pub fn target(targets: &[(&'static str, fn(&[u8]) -> bool)], name: &str) -> fn(&[u8]) -> bool {
     targets.iter().find(|(own, _)| *own == name).unwrap_or_else(|| panic!("no target {name}")).1
 }
 

@@ -2,8 +2,11 @@
 
 use lifeboat_objects::{Key, Location};
 
-/// Every target of this module, by the name of its corpus.
-pub const TARGETS: &[(&str, fn(&[u8]) -> bool)] = &[("key", key), ("location", location)];
+/// A target: its corpus, and the function that says whether it takes an input.
+pub type Target = (&'static str, fn(&[u8]) -> bool);
+
+/// Every target of this module.
+pub const TARGETS: &[Target] = &[("key", key), ("location", location)];
 
 /// The name of an object: one that is taken cannot leave the root that it is put under.
 pub fn key(bytes: &[u8]) -> bool {

@@ -10,6 +10,9 @@ use std::path::{Path, PathBuf};
 /// How many mutations of each corpus are tried.
 const MUTATIONS: u32 = 2000;
 
+/// A target: its corpus, and the function that says whether it takes an input.
+pub type Target = (&'static str, fn(&[u8]) -> bool);
+
 /// What happens to an input.
 #[derive(Clone, Debug)]
 enum Mutation {
@@ -78,7 +81,7 @@ fn corpus(name: &str) -> Vec<(PathBuf, Vec<u8>)> {
 
 /// A structure that is made now, for the corpus of a target: the target takes it, and the corpus has one
 /// like it. `LIFEBOAT_UPDATE_SEEDS=1` puts it there where there is none of that name.
-pub fn seed(targets: &[(&str, fn(&[u8]) -> bool)], name: &str, kind: &str, bytes: &[u8]) {
+pub fn seed(targets: &[Target], name: &str, kind: &str, bytes: &[u8]) {
     let (_, target) = targets.iter().find(|(own, _)| *own == name).unwrap();
     assert!(target(bytes), "target {name} does not take the {kind}");
     let path = corpus_directory(name).join(format!("seed-{kind}"));
@@ -95,7 +98,7 @@ fn put(path: &Path, bytes: &[u8]) {
 }
 
 /// Runs every target over its corpus, which must hold inputs that it takes, and over mutations of it.
-pub fn run(targets: &[(&str, fn(&[u8]) -> bool)]) {
+pub fn run(targets: &[Target]) {
     for (name, target) in targets {
         let inputs = corpus(name);
         let taken = inputs.iter().filter(|(path, bytes)| {

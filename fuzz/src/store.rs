@@ -3,8 +3,11 @@
 use lifeboat_store::exclude::{Include, Patterns};
 use lifeboat_store::glob::{NameGlob, PathGlob};
 
-/// Every target of this module, by the name of its corpus.
-pub const TARGETS: &[(&str, fn(&[u8]) -> bool)] = &[("patterns", patterns)];
+/// A target: its corpus, and the function that says whether it takes an input.
+pub type Target = (&'static str, fn(&[u8]) -> bool);
+
+/// Every target of this module.
+pub const TARGETS: &[Target] = &[("patterns", patterns)];
 
 /// Lines of patterns, an empty line, then a path that they are asked about, and every directory above it.
 pub fn patterns(bytes: &[u8]) -> bool {

@@ -6,8 +6,11 @@ use lifeboat_wire_sqlite::{
     super_journal,
 };
 
-/// Every target of this module, by the name of its corpus.
-pub const TARGETS: &[(&str, fn(&[u8]) -> bool)] = &[
+/// A target: its corpus, and the function that says whether it takes an input.
+pub type Target = (&'static str, fn(&[u8]) -> bool);
+
+/// Every target of this module.
+pub const TARGETS: &[Target] = &[
     ("sqlite_header", header),
     ("sqlite_journal", journal),
     ("sqlite_wal", wal),

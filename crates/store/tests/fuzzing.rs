@@ -1,6 +1,7 @@
 //! The fuzz targets of this crate as properties.
 
 #[path = "../../../fuzz/src/replay.rs"]
+#[expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 #[expect(unreachable_pub, reason = "several test programs and the fuzzers share it")]
 mod replay;
 #[path = "../../../fuzz/src/store.rs"]

@@ -1,5 +1,7 @@
 //! The fuzz targets of this crate as properties. Their seeds are what SQLite itself leaves on disk.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
+
 #[path = "../../../fuzz/src/replay.rs"]
 #[expect(unreachable_pub, reason = "several test programs and the fuzzers share it")]
 mod replay;
