@@ -359,9 +359,9 @@ class Repository:
                 need(variant == 4, "a symbolic link without a target")
                 os.symlink(content[0], path)
             elif kind == 0:
-                need(variant in (0, 1, 5) and (variant != 5 or size == 0), "a file that is none")
+                need(variant in (0, 1, 5), "a file that is none")
                 with open(path, "xb") as file:
-                    if variant != 5:
+                    if variant != 5:  # which has no data, and may have a size: all of it zeros
                         (self.write_chunks, self.write_pages)[variant](file, size, *content)
                     file.truncate(size)
             else:
