@@ -1,6 +1,7 @@
 //! What a person types: every command, argument and default, and nothing of what they do.
 
 use clap::{Args, Parser, Subcommand, ValueHint};
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 /// Disaster recovery that is really restored.
@@ -23,10 +24,10 @@ pub(crate) struct Cli {
 #[derive(Clone, Debug, Args)]
 pub(crate) struct Global {
     /// Where recovery points are kept: a path, file:PATH or s3://bucket/prefix?region=…&endpoint=…
-    #[arg(short, long, global = true, env = "LIFEBOAT_REPOSITORY", value_name = "LOCATION")]
+    #[arg(short, long, global = true, env = "LIFEBOAT_REPOSITORY", hide_env_values = true, value_name = "LOCATION")]
     pub(crate) repository: Option<String>,
     /// Where the secret comes from: env:NAME, file:PATH or command:COMMAND [default: env:LIFEBOAT_PASSPHRASE]
-    #[arg(short, long, global = true, env = "LIFEBOAT_KEY", value_name = "SOURCE")]
+    #[arg(short, long, global = true, env = "LIFEBOAT_KEY", hide_env_values = true, value_name = "SOURCE")]
     pub(crate) key: Option<String>,
     /// The plan [default: ./lifeboat.toml, if there is one]
     #[arg(long, global = true, env = "LIFEBOAT_PLAN", value_name = "FILE", value_hint = ValueHint::FilePath)]
@@ -157,7 +158,7 @@ pub(crate) struct LsArgs {
     /// The dataset
     pub(crate) dataset: String,
     /// A folder within it
-    pub(crate) path: Option<String>,
+    pub(crate) path: Option<OsString>,
     /// latest, a time, or a snapshot
     #[arg(long, default_value = "latest")]
     pub(crate) at: String,
@@ -182,7 +183,7 @@ pub(crate) struct DumpArgs {
     /// The dataset
     pub(crate) dataset: String,
     /// The file; may be left out where the snapshot holds only one
-    pub(crate) path: Option<String>,
+    pub(crate) path: Option<OsString>,
     /// latest, a time, or a snapshot
     #[arg(long, default_value = "latest")]
     pub(crate) at: String,

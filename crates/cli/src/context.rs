@@ -71,7 +71,13 @@ impl Context {
                     hint: lifeboat_repository::RepositoryError::NotARepository(String::new()).hint(),
                 });
             }
-            Err(error) => return Err(error.into()),
+            Err(error) => {
+                let mut failure = Failure::from(error);
+                failure.hint.get_or_insert_with(|| {
+                    "Check the location: it is a folder, or s3://bucket/prefix.".to_owned()
+                });
+                return Err(failure);
+            }
         };
         Ok(Arc::new(Repository::open(store, &unlock(secret)?, self.environment()?)?))
     }
@@ -125,7 +131,7 @@ impl Context {
             repository.writer().and_then(|signer| ReaderPin::take(repository, &signer, &positions, purpose));
         pinned
             .inspect_err(|_| {
-                self.output.note("reading without a pin: this machine may not write to the repository")
+                self.output.note("reading without a pin: this machine may not write to the repository");
             })
             .ok()
     }

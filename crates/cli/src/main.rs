@@ -1,9 +1,13 @@
-//! The `lifeboat` program: parses, dispatches, prints. What it does is on the floors below.
+//! The `lifeboat` program: parses, dispatches, prints.
+//!
+//! It owns the words that people type and read. What they do is on the floors below: it deliberately knows
+//! no format, no protocol and no rule of retention or safety.
 
 mod args;
 mod commands;
 mod context;
 mod failure;
+mod guard;
 mod output;
 mod time;
 
@@ -15,15 +19,35 @@ use output::Output;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    // Also where the command line cannot be read, a document may have been asked for.
+    let json = std::env::args_os().any(|argument| argument == "--json");
+    if let Err(failure) = guard::refuse_passwords(std::env::args_os()) {
+        return failed(Output { json, quiet: false }, &failure);
+    }
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) if json && error.use_stderr() => {
+            return failed(Output { json, quiet: false }, &misread(&error));
+        }
+        Err(error) => error.exit(),
+    };
     let output = Output { json: cli.global.json, quiet: cli.global.quiet };
     match run(cli) {
         Ok(outcome) => ExitCode::from(outcome.code()),
-        Err(failure) => {
-            output.failure(&failure);
-            ExitCode::from(failure.code)
-        }
+        Err(failure) => failed(output, &failure),
     }
+}
+
+fn failed(output: Output, failure: &Failure) -> ExitCode {
+    output.failure(failure);
+    ExitCode::from(failure.code)
+}
+
+/// What the reading of the command line says, in our own form.
+fn misread(error: &clap::Error) -> Failure {
+    let text = error.render().to_string();
+    let message = text.lines().next().unwrap_or_default().trim_start_matches("error: ");
+    Failure::usage(message, "`lifeboat help COMMAND` shows what a command takes.")
 }
 
 fn run(cli: Cli) -> Result<Outcome, Failure> {

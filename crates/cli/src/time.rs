@@ -16,12 +16,15 @@ pub(crate) fn find_point(
     which: &str,
     output: Output,
 ) -> Result<Published, Failure> {
-    let Some(time) = parse(which, &TimeZone::system())? else {
+    let time = parse(which, &TimeZone::system())?;
+    if let Some(time) = time.filter(|time| time.to_string() != which) {
+        output.note(&format!("{which} is {time} in UTC"));
+    }
+    if time.is_none() && which != "latest" {
         return Ok(repository.find_snapshot(Some(dataset), which)?);
-    };
-    output.note(&format!("{which} is {time} in UTC"));
+    }
     let mut unreadable = Vec::new();
-    let snapshots = repository.snapshots(Some(dataset), &mut unreadable)?;
+    let mut snapshots = repository.snapshots(Some(dataset), &mut unreadable)?;
     for unreadable in &unreadable {
         output.warn(&format!(
             "{} cannot be read and was passed over: {}",
@@ -30,13 +33,33 @@ pub(crate) fn find_point(
         ));
     }
     let oldest = snapshots.first().map(|p| p.snapshot.taken);
-    snapshots.into_iter().rfind(|p| p.snapshot.taken <= time).ok_or_else(|| {
-        let hint = match oldest {
-            Some(oldest) => format!("The oldest snapshot of {dataset} is of {oldest}."),
-            None => format!("There is no snapshot of {dataset}; `lifeboat points` lists what there is."),
-        };
-        Failure::usage(format!("{dataset} has no snapshot at or before {time}"), hint)
-    })
+    if let Some(time) = time {
+        snapshots.retain(|p| p.snapshot.taken <= time);
+    }
+    match (snapshots.pop(), unreadable.pop()) {
+        (Some(found), _) => Ok(found),
+        // It may be the one that was meant.
+        (None, Some(unreadable)) => Err(unreadable.error.into()),
+        (None, None) => Err(none_then(dataset, time, oldest)),
+    }
+}
+
+fn none_then(dataset: &DatasetName, time: Option<Timestamp>, oldest: Option<Timestamp>) -> Failure {
+    match (oldest, time) {
+        (Some(oldest), Some(time)) => Failure::usage(
+            format!("{dataset} has no snapshot at or before {time}"),
+            format!("The oldest snapshot of {dataset} is of {oldest}."),
+        ),
+        _ => no_snapshot(dataset),
+    }
+}
+
+/// A dataset that the repository knows nothing of.
+pub(crate) fn no_snapshot(dataset: &DatasetName) -> Failure {
+    Failure::usage(
+        format!("the repository has no snapshot of dataset {dataset}"),
+        "`lifeboat points` lists the datasets that have snapshots.",
+    )
 }
 
 /// Reads a time: RFC 3339, or without an offset local time. `None` where it is no time at all.

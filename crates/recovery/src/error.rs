@@ -62,6 +62,9 @@ pub enum RecoveryError {
     /// The place to restore into holds something.
     #[error("{} is not empty", .0.display())]
     NotEmpty(PathBuf),
+    /// The place to restore into is no folder.
+    #[error("{} is not a folder", .0.display())]
+    NotAFolder(PathBuf),
     /// There is not enough room to restore.
     #[error("{} has {available} bytes free, and the restore needs {needed}", path.display())]
     NoSpace {
@@ -112,12 +115,19 @@ impl Hint for RecoveryError {
             Self::Io { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
                 "Check the permissions, or run as a user that has them."
             }
+            Self::Io { source, .. } if source.kind() == io::ErrorKind::ReadOnlyFilesystem => {
+                "Choose a place that can be written to, or remount this one."
+            }
+            Self::Io { source, .. } if source.kind() == io::ErrorKind::StorageFull => {
+                "Free space there, then run the command again."
+            }
             Self::UnknownTarget(_) => {
                 "Name a folder or a database; anything else can be piped: `… | lifeboat backup --stdin --name NAME`."
             }
             Self::NotEmpty(_) => {
                 "Choose an empty place, or give --force to restore into it all the same; existing files are then kept and reported."
             }
+            Self::NotAFolder(_) => "Choose a folder that is empty or does not exist yet.",
             Self::NoSpace { .. } => {
                 "Free space there, choose another place with --into, or restore a part with --include."
             }

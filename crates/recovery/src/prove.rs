@@ -72,12 +72,21 @@ pub fn prove(
     progress: &Progress,
 ) -> Result<Proof> {
     let scratch = Scratch::new(scratch)?;
-    let into = scratch.path().join("restored");
-    let restored = match restore(reader, published, &into, &RestoreOptions::default(), progress) {
+    prove_into(reader, published, &scratch.path().join("restored"), progress)
+}
+
+/// Proves a snapshot in a place that the caller keeps or removes, and that does not exist yet.
+pub(crate) fn prove_into(
+    reader: &Reader,
+    published: &Published,
+    into: &Path,
+    progress: &Progress,
+) -> Result<Proof> {
+    let restored = match restore(reader, published, into, &RestoreOptions::default(), progress) {
         Ok(restored) => restored,
         Err(error) => return damaged_or(error),
     };
-    let mut proof = examine(reader, published, &into)?;
+    let mut proof = examine(reader, published, into)?;
     proof.restoring = restored.took;
     for problem in &restored.report.left_out.first {
         proof.fail(lifeboat_base::report(problem));
@@ -174,7 +183,7 @@ fn read_back(reader: &Reader, published: &Published, root: &Path, proof: &mut Pr
                 }
                 Err(RecoveryError::Io { source, .. }) => proof.fail(format!("{}: {source}", path.display())),
                 Err(RecoveryError::Repository(RepositoryError::Damaged { object, what })) => {
-                    proof.fail(format!("{}: {object}: {what}", path.display()))
+                    proof.fail(format!("{}: {object}: {what}", path.display()));
                 }
                 Err(other) => return Err(other),
             }

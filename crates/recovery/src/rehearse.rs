@@ -7,7 +7,7 @@
 
 use crate::error::{RecoveryError, Result};
 use crate::protect::{ProtectOptions, ProtectReport, protect};
-use crate::prove::{Proof, examine, prove};
+use crate::prove::{Proof, examine, prove_into};
 use crate::restore::{RestoreOptions, restore};
 use crate::scratch::Scratch;
 use crate::target::{Target, TargetKind};
@@ -98,7 +98,7 @@ pub fn temporary_repository(scratch: &Scratch, host: &str) -> Result<Arc<Reposit
     Ok(Arc::new(repository))
 }
 
-/// Rehearses with a target, which is only read.
+/// Rehearses with a target, which is only read; what is restored stays as long as `scratch` does.
 ///
 /// # Errors
 /// Where a part of the way failed; a snapshot that turns out to be damaged is an answer of the proof.
@@ -107,12 +107,12 @@ pub fn rehearse_target(
     dataset: &DatasetName,
     target: &Target,
     options: &ProtectOptions,
-    scratch: Option<&Path>,
+    scratch: &Scratch,
     progress: &Progress,
 ) -> Result<Rehearsal> {
     let protected = protect(repository, dataset, target, options, progress)?;
     let reader = Reader::new(repository)?;
-    let proof = prove(&reader, &protected.published, scratch, progress)?;
+    let proof = prove_into(&reader, &protected.published, &scratch.path().join("restored"), progress)?;
     let taken = protected.published.snapshot.taken;
     let age = Clock::System.now().since(taken);
     let parts = vec![("protect", protected.took), ("restore", proof.restoring), ("prove", proof.questioning)];
@@ -153,7 +153,8 @@ pub fn rehearse_demonstration(
     let reader = Reader::new(repository)?;
     let restored =
         restore(&reader, &protected.published, &application, &RestoreOptions::default(), progress)?;
-    let proof = examine(&reader, &protected.published, &application)?;
+    let mut proof = examine(&reader, &protected.published, &application)?;
+    proof.restoring = restored.took;
     let watch = Stopwatch::start();
     let loss = count_loss(&database, &log)?;
     let parts = vec![
@@ -185,7 +186,7 @@ fn make_database(path: &Path) -> rusqlite::Result<()> {
 /// has acknowledged it, its number in the log, synced.
 ///
 /// # Errors
-/// Where the database or the log fails; it never returns otherwise.
+/// Where the database or the log fails; it returns otherwise only when the process that started it is gone.
 pub fn write_until_killed(database: &Path, log: &Path) -> Result<()> {
     let failed = |error| RecoveryError::Demonstration("write to the demonstration's database", error);
     let mut connection = Connection::open(database).map_err(failed)?;
@@ -193,7 +194,12 @@ pub fn write_until_killed(database: &Path, log: &Path) -> Result<()> {
     connection.execute_batch("pragma synchronous = full; pragma foreign_keys = on;").map_err(failed)?;
     let mut log_file =
         OpenOptions::new().create(true).append(true).open(log).map_err(RecoveryError::io("open", log))?;
+    let parent = rustix::process::getppid();
     for seq in 1u64.. {
+        if rustix::process::getppid() != parent {
+            // Whoever started the rehearsal is gone; nobody else would end this.
+            break;
+        }
         write_entry(&mut connection, seq).map_err(failed)?;
         let line = format!("{seq} {}\n", Clock::System.now().as_nanos());
         log_file

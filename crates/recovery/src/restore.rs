@@ -4,6 +4,7 @@
 use crate::error::{RecoveryError, Result};
 use crate::threads;
 use lifeboat_base::clock::Stopwatch;
+use lifeboat_repository::tree::{Content, Entry, EntryKind};
 use lifeboat_repository::{Descend, Published, Reader, RepositoryError};
 use lifeboat_store::Directory;
 use lifeboat_store::exclude::{Include, Patterns};
@@ -47,11 +48,8 @@ pub fn restore(
     let watch = Stopwatch::start();
     let include = Include::new(Patterns::parse(&options.include)?);
     check_empty(into, options.force)?;
-    let needed = needed_bytes(reader, published, &include)?;
-    if needed.is_none() {
-        return Err(RecoveryError::NothingMatches(published.id.short()));
-    }
-    check_space(into, needed.unwrap_or(0))?;
+    check_writable(into)?;
+    check_space(into, reader, published, &include)?;
     std::fs::create_dir_all(into).map_err(RecoveryError::io("create", into))?;
     let target = Directory::open_root(into).map_err(RecoveryError::io("open", into))?;
     let tree = SnapshotTree { reader, snapshot: &published.snapshot, threads: threads() };
@@ -66,7 +64,13 @@ pub fn restore(
 fn check_empty(into: &Path, force: bool) -> Result<()> {
     let mut listing = match std::fs::read_dir(into) {
         Ok(listing) => listing,
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        // Nothing is there, unless it is a symbolic link into the void.
+        Err(error) if error.kind() == ErrorKind::NotFound && into.symlink_metadata().is_err() => {
+            return Ok(());
+        }
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
+            return Err(RecoveryError::NotAFolder(into.to_owned()));
+        }
         Err(error) => return Err(RecoveryError::io("list", into)(error)),
     };
     if !force && listing.next().is_some() {
@@ -75,21 +79,48 @@ fn check_empty(into: &Path, force: bool) -> Result<()> {
     Ok(())
 }
 
+/// Whether what is selected has room, where the file system says what it has.
+fn check_space(into: &Path, reader: &Reader, published: &Published, include: &Include) -> Result<()> {
+    let available =
+        rustix::fs::statvfs(nearest(into)).map(|stat| stat.f_bavail.saturating_mul(stat.f_frsize));
+    let available = available.unwrap_or(u64::MAX);
+    // Names of one file and holes are counted there as if each took its size: an upper bound, and free.
+    if include.selects_root() && published.snapshot.stats.content_bytes <= available {
+        return Ok(());
+    }
+    let Some(needed) = needed_bytes(reader, published, include)? else {
+        return Err(RecoveryError::NothingMatches(published.id.short()));
+    };
+    if available < needed {
+        return Err(RecoveryError::NoSpace { path: into.to_owned(), available, needed });
+    }
+    Ok(())
+}
+
+fn check_writable(into: &Path) -> Result<()> {
+    let existing = nearest(into);
+    rustix::fs::access(existing, rustix::fs::Access::WRITE_OK)
+        .map_err(|e| RecoveryError::io("write to", existing)(e.into()))
+}
+
+/// A place, or the nearest one above it that exists.
+fn nearest(into: &Path) -> &Path {
+    let existing = into.ancestors().find(|path| path.exists()).unwrap_or(Path::new("."));
+    if existing.as_os_str().is_empty() { Path::new(".") } else { existing }
+}
+
 /// How many bytes what is selected takes, or `None` where nothing is.
 fn needed_bytes(reader: &Reader, published: &Published, include: &Include) -> Result<Option<u64>> {
-    if include.selects_root() {
-        return Ok(Some(published.snapshot.stats.content_bytes));
-    }
-    let mut needed = None;
+    let mut needed = include.selects_root().then_some(0);
     // Whether a directory is selected decides about what lies in it, so selected prefixes are remembered.
-    let mut selected: Vec<Vec<u8>> = Vec::new();
+    let mut selected: Vec<Vec<u8>> = needed.iter().map(|_| Vec::new()).collect();
     reader.walk(&published.snapshot, &mut |directory, entry| {
         let path = join(directory, &entry.name);
-        let is_directory = entry.kind == lifeboat_repository::tree::EntryKind::Directory;
+        let is_directory = entry.kind == EntryKind::Directory;
         let above = selected.iter().any(|prefix| prefix.as_slice() == directory);
         let chosen = include.selects(&path, is_directory, above);
         if chosen {
-            *needed.get_or_insert(0) += if is_directory { 0 } else { entry.size };
+            *needed.get_or_insert(0) += occupied(entry);
         }
         if is_directory {
             selected.retain(|prefix| directory.starts_with(prefix.as_slice()) || prefix.is_empty());
@@ -103,20 +134,16 @@ fn needed_bytes(reader: &Reader, published: &Published, include: &Include) -> Re
     Ok(needed)
 }
 
-fn join(directory: &[u8], name: &[u8]) -> Vec<u8> {
-    if directory.is_empty() { name.to_vec() } else { [directory, b"/", name].concat() }
+/// What an entry takes on disk, in bytes, as far as its content says: a further name of a file and the holes
+/// of a sparse one take nothing.
+fn occupied(entry: &Entry) -> u64 {
+    match &entry.content {
+        Content::Chunks { extents, .. } if !extents.is_empty() => extents.iter().map(|e| e.length).sum(),
+        Content::Chunks { .. } | Content::Pages { .. } => entry.size,
+        _ => 0,
+    }
 }
 
-/// Room for the content and a little more, where the file system says what it has.
-fn check_space(into: &Path, needed: u64) -> Result<()> {
-    let existing = into.ancestors().find(|path| path.exists()).unwrap_or(Path::new("."));
-    let existing = if existing.as_os_str().is_empty() { Path::new(".") } else { existing };
-    rustix::fs::access(existing, rustix::fs::Access::WRITE_OK)
-        .map_err(|e| RecoveryError::io("write to", existing)(e.into()))?;
-    let Ok(stat) = rustix::fs::statvfs(existing) else { return Ok(()) };
-    let available = stat.f_bavail.saturating_mul(stat.f_frsize);
-    if available < needed {
-        return Err(RecoveryError::NoSpace { path: into.to_owned(), available, needed });
-    }
-    Ok(())
+fn join(directory: &[u8], name: &[u8]) -> Vec<u8> {
+    if directory.is_empty() { name.to_vec() } else { [directory, b"/", name].concat() }
 }

@@ -4,6 +4,7 @@ use crate::args::{BackupArgs, WhatArgs};
 use crate::commands::{problems_json, say_problems};
 use crate::context::{Context, dataset_name};
 use crate::failure::{Failure, Outcome};
+use crate::guard::refuse_url;
 use crate::output::{bytes, duration};
 use lifeboat_recovery::protect::{ProtectOptions, ProtectReport, protect, protect_stream};
 use lifeboat_recovery::{RecoveryError, Target};
@@ -28,6 +29,7 @@ pub(crate) fn run(context: &Context, args: &BackupArgs) -> Result<Outcome, Failu
         return stream(context, args);
     }
     let jobs = jobs(context, args)?;
+    refuse_one_name_twice(&jobs)?;
     let repository = context.open()?;
     let (mut outcome, mut documents) = (Outcome::Done, Vec::new());
     for job in jobs {
@@ -95,6 +97,7 @@ fn jobs(context: &Context, args: &BackupArgs) -> Result<Vec<Job>, Failure> {
                 "lifeboat backup ./tree --name tree",
             ));
         };
+        refuse_url(target.as_ref())?;
         return Ok(vec![Job { dataset: dataset_name(name)?, target: target.into(), exclude: Vec::new() }]);
     }
     let planned = |name: &str| {
@@ -117,16 +120,36 @@ fn jobs(context: &Context, args: &BackupArgs) -> Result<Vec<Job>, Failure> {
                 let detected = Target::detect(Path::new(target)).map_err(Failure::from)?;
                 job(&detected.default_name(), Some((target.clone(), Vec::new())))
             }
-            None => Err(Failure::usage(
+            None => refuse_url(target.as_ref()).and(Err(Failure::usage(
                 format!("{target} is neither a dataset of the plan nor a folder or database"),
                 "Check the name or the path.",
-            )),
+            ))),
         })
         .collect()
 }
 
+/// Two folders of the same name would become snapshots of one dataset.
+fn refuse_one_name_twice(jobs: &[Job]) -> Result<(), Failure> {
+    let mut seen = std::collections::BTreeMap::new();
+    for job in jobs {
+        if let Some(other) = seen.insert(&job.dataset, &job.target).filter(|other| **other != job.target) {
+            return Err(Failure::usage(
+                format!(
+                    "{} and {} would both be dataset {}",
+                    other.display(),
+                    job.target.display(),
+                    job.dataset
+                ),
+                "Back them up one at a time, each with its own --name.",
+            ));
+        }
+    }
+    Ok(())
+}
+
 fn job(name: &str, found: Option<(String, Vec<String>)>) -> Result<Job, Failure> {
     let (store, exclude) = found.unwrap_or_default();
+    refuse_url(store.as_ref())?;
     let target = store.strip_prefix("file:").or_else(|| store.strip_prefix("sqlite:")).unwrap_or(&store);
     Ok(Job { dataset: dataset_name(name)?, target: target.into(), exclude })
 }

@@ -8,13 +8,15 @@ use lifeboat_repository::tree::{Content, Entry, EntryKind, display_bytes};
 use lifeboat_repository::{Descend, Published, Reader, RepositoryError, Request};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::io::{self, Write};
+use std::os::unix::ffi::OsStrExt;
 
 pub(crate) fn ls(context: &Context, args: &LsArgs) -> Result<Outcome, Failure> {
     let repository = context.open()?;
     let (reader, published) = context.find(&repository, &args.dataset, &args.at)?;
     let _pin = context.pin(&repository, &[&published], "ls");
-    let start = args.path.as_deref().unwrap_or("").trim_matches('/').as_bytes().to_vec();
+    let start = within(args.path.as_deref());
     if !start.is_empty() && reader.entry(&published.snapshot, &start)?.is_none() {
         return Err(Failure::usage(
             format!("{} is not in snapshot {}", display_bytes(&start), published.id.short()),
@@ -44,6 +46,14 @@ pub(crate) fn ls(context: &Context, args: &LsArgs) -> Result<Outcome, Failure> {
         context.output.result(|| json!({ "snapshot": published.id.to_string(), "entries": lines.iter().map(|(path, entry)| entry_json(path, entry)).collect::<Vec<_>>() }), |_| Ok(()))?;
     }
     Ok(Outcome::Done)
+}
+
+/// A path within a snapshot: from its root, with the slashes around it left off.
+fn within(path: Option<&OsStr>) -> Vec<u8> {
+    let bytes = path.unwrap_or_default().as_bytes();
+    let start = bytes.iter().position(|b| *b != b'/').unwrap_or(bytes.len());
+    let end = bytes.iter().rposition(|b| *b != b'/').map_or(start, |last| last + 1);
+    bytes[start..end].to_vec()
 }
 
 fn join(directory: &[u8], name: &[u8]) -> Vec<u8> {
@@ -119,6 +129,10 @@ fn entry_json(path: &[u8], entry: &Entry) -> Value {
         "modified_secs": entry.metadata.modified.secs,
         "modified_nanos": entry.metadata.modified.nanos,
         "changed_while_read": entry.torn,
+        "target": match &entry.content {
+            Content::Target { path } | Content::HardLink { path } => Some(display_bytes(path)),
+            _ => None,
+        },
     })
 }
 
@@ -228,7 +242,7 @@ pub(crate) fn dump(context: &Context, args: &DumpArgs) -> Result<Outcome, Failur
     let (reader, published) = context.find(&repository, &args.dataset, &args.at)?;
     let _pin = context.pin(&repository, &[&published], "dump");
     let entry = match &args.path {
-        Some(path) => reader.entry(&published.snapshot, path.as_bytes())?,
+        Some(path) => reader.entry(&published.snapshot, &within(Some(path)))?,
         None => only_file(&reader, &published)?,
     };
     let hint = "`lifeboat ls -R DATASET` shows what it holds.";
@@ -239,6 +253,13 @@ pub(crate) fn dump(context: &Context, args: &DumpArgs) -> Result<Outcome, Failur
         entry = reader
             .entry(&published.snapshot, &path.clone())?
             .ok_or_else(|| Failure::failed("the file that it links to is not in the snapshot"))?;
+    }
+    if let Content::Target { path } = &entry.content {
+        let (name, target) = (entry.display_name(), display_bytes(path));
+        return Err(Failure::usage(
+            format!("{name} is a symbolic link to {target}, not a file"),
+            "Dump what it points to, if that is in the snapshot.",
+        ));
     }
     if entry.kind != EntryKind::File {
         return Err(Failure::usage(format!("{} is no file", entry.display_name()), hint));

@@ -4,6 +4,7 @@ use crate::args::PointsArgs;
 use crate::context::{Context, dataset_name};
 use crate::failure::{Failure, Outcome};
 use crate::output::bytes;
+use crate::time::no_snapshot;
 use lifeboat_repository::Published;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
@@ -21,6 +22,12 @@ pub(crate) fn run(context: &Context, args: &PointsArgs) -> Result<Outcome, Failu
             lifeboat_base::report(&unreadable.error)
         ));
     }
+    if let Some(dataset) = dataset.filter(|name| !context.plan.datasets.contains_key(name.as_str()))
+        && snapshots.is_empty()
+        && unreadable.is_empty()
+    {
+        return Err(no_snapshot(&dataset));
+    }
     let held: BTreeSet<_> = repository.holds()?.into_iter().map(|hold| hold.position).collect();
     context.output.result(
         || json!({ "points": snapshots.iter().map(|p| point_json(p, held.contains(&p.slot))).collect::<Vec<_>>(), "unreadable": unreadable.iter().map(|u| &u.object).collect::<Vec<_>>() }),
@@ -34,7 +41,7 @@ pub(crate) fn run(context: &Context, args: &PointsArgs) -> Result<Outcome, Failu
                 let taken = s.taken.to_jiff().strftime("%Y-%m-%dT%H:%M:%S%.3fZ").to_string();
                 let mark = if held.contains(&p.slot) { "  (held)" } else { "" };
                 let entries = s.stats.files + s.stats.directories;
-                writeln!(text, "{:<9} {:<30} {:<20} {:<8} {:>10} {:>9}  {}:{}{mark}", p.id.short(), taken, s.position.dataset, s.store, bytes(s.stats.content_bytes), entries, s.host, s.source)?;
+                writeln!(text, "{:<9} {:<30} {:<20} {:<8} {:>10} {:>9}  {}:{}{mark}", p.id.short(), taken, s.position.dataset.as_str(), s.store, bytes(s.stats.content_bytes), entries, s.host, s.source)?;
             }
             Ok(())
         },

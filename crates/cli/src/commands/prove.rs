@@ -20,27 +20,17 @@ pub(crate) fn run(context: &Context, args: &ProveArgs) -> Result<Outcome, Failur
     }
     let (mut outcome, mut documents) = (Outcome::Done, Vec::new());
     for dataset in &datasets {
-        let (reader, published) = context.find(&repository, dataset, &args.at)?;
-        let _pin = context.pin(&repository, &[&published], "prove");
-        let progress = Arc::new(Progress::default());
-        let shown = context.output.progress(&format!("proving {dataset}"), &progress);
-        let proof = prove(&reader, &published, args.scratch.as_deref(), &progress)?;
-        drop(shown);
-        outcome = outcome.worse(match proof.verdict {
-            Verdict::Proven => Outcome::Done,
-            Verdict::Failed => Outcome::Failed,
-            Verdict::Inconclusive => Outcome::Inconclusive,
-        });
-        if !context.output.json {
-            let head = format!(
-                "{dataset}: snapshot {} of {}: {}",
-                published.id.short(),
-                published.snapshot.taken,
-                proof.verdict.word()
-            );
-            context.output.result(|| Value::Null, |text| to_text(&head, &proof, text))?;
-        }
-        documents.push(json!({ "dataset": dataset, "snapshot": published.id.to_string(), "taken": published.snapshot.taken.to_string(), "proof": proof_json(&proof) }));
+        let (document, ended) = match prove_one(context, &repository, dataset, args) {
+            Ok(proven) => proven,
+            Err(failure) if failure.code == 2 => return Err(failure),
+            // One dataset's failure leaves the others to be proven.
+            Err(failure) => {
+                context.output.one_failure(dataset, &failure);
+                (json!({ "dataset": dataset, "error": failure.message }), Outcome::Failed)
+            }
+        };
+        documents.push(document);
+        outcome = outcome.worse(ended);
     }
     if context.output.json {
         context.output.result(|| json!({ "proofs": documents }), |_| Ok(()))?;
@@ -48,10 +38,39 @@ pub(crate) fn run(context: &Context, args: &ProveArgs) -> Result<Outcome, Failur
     Ok(outcome)
 }
 
+fn prove_one(
+    context: &Context,
+    repository: &Arc<Repository>,
+    dataset: &str,
+    args: &ProveArgs,
+) -> Result<(Value, Outcome), Failure> {
+    let (reader, published) = context.find(repository, dataset, &args.at)?;
+    let _pin = context.pin(repository, &[&published], "prove");
+    let progress = Arc::new(Progress::default());
+    let shown = context.output.progress(&format!("proving {dataset}"), &progress);
+    let proof = prove(&reader, &published, args.scratch.as_deref(), &progress)?;
+    drop(shown);
+    let outcome = match proof.verdict {
+        Verdict::Proven => Outcome::Done,
+        Verdict::Failed => Outcome::Failed,
+        Verdict::Inconclusive => Outcome::Inconclusive,
+    };
+    let (short, taken) = (published.id.short(), published.snapshot.taken);
+    if !context.output.json {
+        let head = format!("{dataset}: snapshot {short} of {taken}: {}", proof.verdict.word());
+        context.output.result(|| Value::Null, |text| to_text(&head, &proof, text))?;
+    }
+    let document = json!({ "dataset": dataset, "snapshot": published.id.to_string(), "taken": taken.to_string(), "proof": proof_json(&proof) });
+    Ok((document, outcome))
+}
+
+/// Every dataset that has a snapshot, readable or not: what cannot be read must not pass as proven.
 fn all_datasets(repository: &Repository) -> Result<Vec<String>, Failure> {
-    let snapshots = repository.snapshots(None, &mut Vec::new())?;
-    let names: BTreeSet<String> = snapshots.iter().map(|p| p.snapshot.position.dataset.to_string()).collect();
-    Ok(names.into_iter().collect())
+    let mut unreadable = Vec::new();
+    let snapshots = repository.snapshots(None, &mut unreadable)?;
+    let readable = snapshots.iter().map(|p| p.snapshot.position.dataset.to_string());
+    let others = unreadable.iter().filter_map(|u| u.object.split('/').nth(1).map(str::to_owned));
+    Ok(readable.chain(others).collect::<BTreeSet<String>>().into_iter().collect())
 }
 
 fn to_text(head: &str, proof: &Proof, text: &mut Vec<u8>) -> std::io::Result<()> {

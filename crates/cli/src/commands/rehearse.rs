@@ -5,6 +5,7 @@ use crate::commands::backup::{left_out, protect_options};
 use crate::commands::say_problems;
 use crate::context::{Context, dataset_name, host_name};
 use crate::failure::{Failure, Outcome};
+use crate::guard::refuse_url;
 use crate::output::{bytes, duration};
 use lifeboat_recovery::prove::Verdict;
 use lifeboat_recovery::rehearse::{
@@ -25,6 +26,9 @@ pub(crate) fn writer(database: &Path, log: &Path) -> Result<Outcome, Failure> {
 }
 
 pub(crate) fn run(context: &Context, args: &RehearseArgs) -> Result<Outcome, Failure> {
+    if let Some(target) = &args.target {
+        refuse_url(target.as_os_str())?;
+    }
     let mut scratch = Scratch::new(args.scratch.as_deref())?;
     let output = context.output;
     let repository = if context.names_repository() {
@@ -39,9 +43,10 @@ pub(crate) fn run(context: &Context, args: &RehearseArgs) -> Result<Outcome, Fai
             output.note(&format!("rehearsing with {}, which is only read", target.path.display()));
             let shown = output.progress("rehearsing", &progress);
             let dataset = dataset_name(&target.default_name())?;
-            let options = protect_options(context, &args.what)?;
-            let rehearsal =
-                rehearse_target(&repository, &dataset, &target, &options, Some(scratch.path()), &progress)?;
+            let mut options = protect_options(context, &args.what)?;
+            // The target may hold the folder for temporary files: the repository must not take in itself.
+            options.never.push(scratch.path().to_owned());
+            let rehearsal = rehearse_target(&repository, &dataset, &target, &options, &scratch, &progress)?;
             drop(shown);
             rehearsal
         }

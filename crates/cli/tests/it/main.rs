@@ -1,0 +1,17 @@
+//! The real program, run as people and machines run it: whole outputs, bad input, bad days.
+//!
+//! Each test has a folder of its own with a repository, a state directory and a clean environment. Nothing
+//! here knows how the program works inside.
+
+mod damage;
+mod disks;
+mod failpoints;
+mod input;
+mod kills;
+mod outputs;
+mod place;
+mod rehearsal;
+mod remote;
+mod together;
+mod transcript;
+mod tree;
