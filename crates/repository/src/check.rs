@@ -164,17 +164,21 @@ impl Check<'_> {
     fn trust(&mut self) -> Result<()> {
         let root = self.repository.keys.root;
         let newest = self.repository.trust().roster.clone();
-        let mut previous: Option<BodyHash> = None;
-        for number in 1..=newest.number {
+        let listed = list_all(&*self.repository.store, layout::ROSTER)?;
+        let listed: Vec<u64> = listed.iter().filter_map(|l| layout::listed_number(&l.key)).collect();
+        // What a crashed init had taken before may be gone: the first roster is the one that names no other.
+        let first = listed.first().map_or(1, |first| newest.number.min(*first));
+        let beyond = listed.into_iter().filter(|number| *number > newest.number);
+        let mut previous: Option<Option<BodyHash>> = Some(None);
+        for number in (first..=newest.number).chain(beyond) {
             let read = self.read_roster(number, &root);
-            let Some((roster, hash)) = self.note(layout::roster(number), read)? else {
-                previous = None;
-                continue;
-            };
-            if previous.is_some() && roster.previous != previous {
+            let read = self.note(layout::roster(number), read)?;
+            if let Some((roster, _)) = &read
+                && previous.is_some_and(|previous| previous != roster.previous)
+            {
                 self.problem(layout::roster(number), "it does not follow the roster before it");
             }
-            previous = Some(hash);
+            previous = read.map(|(_, hash)| Some(hash));
         }
         for slot in &newest.slots {
             let read = self.read_slot(&layout::slot(&slot.id), &root);

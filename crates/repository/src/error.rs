@@ -1,6 +1,6 @@
 //! What can go wrong with a repository, sorted by what the caller and the operator do about it.
 
-use crate::ids::{ChunkId, Position};
+use crate::ids::{ChunkId, Position, WriterId};
 use lifeboat_base::Hint;
 use lifeboat_base::crashsafe::CrashsafeError;
 use lifeboat_objects::{ObjectError, ObjectErrorKind};
@@ -38,6 +38,26 @@ pub enum RepositoryError {
     /// No key slot opens with what was given.
     #[error("no key slot of the repository opens with this secret")]
     WrongKey,
+    /// The repository is governed by another root than this machine, or the person, knows it by.
+    #[error("the repository has root {found}, and the one that is known is {expected}")]
+    OtherRoot {
+        /// The fingerprint that was given or pinned.
+        expected: WriterId,
+        /// That of the repository.
+        found: WriterId,
+    },
+    /// Nothing but a public-key slot vouches for the root, and anybody can make one.
+    #[error("this machine does not know the repository's root, {0}, and a public-key slot does not prove it")]
+    UnknownRoot(WriterId),
+    /// A repository cannot work with these settings.
+    #[error("no repository can be made like this: {0}")]
+    BadOptions(&'static str),
+    /// The roster holds what this release does not know and would drop.
+    #[error("roster {0} holds what this release does not know, and changing it would drop that")]
+    NewerRoster(u64),
+    /// The numbers that something would be created at are taken by objects that do not count.
+    #[error("{0} and the numbers before it are taken by objects that nobody who may do so has signed")]
+    Occupied(String),
     /// What was asked needs a slot with the root key.
     #[error("{0} needs an admin key slot, and this secret opens a plain one")]
     NeedsAdmin(&'static str),
@@ -129,7 +149,20 @@ impl Hint for RepositoryError {
                 "Use a release of Lifeboat at least as new as the one that made the repository."
             }
             Self::WrongKey => {
-                "Check LIFEBOAT_PASSPHRASE or --key. The recovery key that `repo init` printed opens the repository too."
+                "Check LIFEBOAT_PASSPHRASE or --key. The recovery key that `repo init` printed opens the repository too, also where another key slot was damaged."
+            }
+            Self::OtherRoot { .. } => {
+                "Compare both with the fingerprint in your recovery kit. If the repository was made anew on purpose, remove this repository's folder in the state directory; if not, somebody has put another repository in its place."
+            }
+            Self::UnknownRoot(_) => {
+                "Compare it with the fingerprint in your recovery kit, and give that with --root or LIFEBOAT_ROOT; or open the repository with the passphrase or the recovery key once."
+            }
+            Self::BadOptions(_) => "Choose other settings, or leave them out: the defaults work.",
+            Self::NewerRoster(_) => {
+                "Use a release of Lifeboat at least as new as the one that changed the keys or writers last."
+            }
+            Self::Occupied(_) => {
+                "Run `lifeboat check`, remove the objects that it names as signed by nobody, and find out who can write to the store."
             }
             Self::NeedsAdmin(_) => {
                 "Use the passphrase of an admin slot or the recovery key; `lifeboat key list` shows which slots are admin."
@@ -141,7 +174,7 @@ impl Hint for RepositoryError {
                 "Somebody removed or replayed objects, or the repository was put back from a copy. Run `lifeboat check`; if the older state is intended, remove this repository's folder in the state directory."
             }
             Self::Damaged { .. } | Self::MissingChunk(_) => {
-                "Run `lifeboat check --read-data` to learn which snapshots and files it costs; restore those from a copy."
+                "Run `lifeboat check --read-data` to learn which snapshots and files it costs; restore those from a copy. What it names as signed by nobody costs nothing: remove that object from the store."
             }
             Self::NoSuchSnapshot(_) => "`lifeboat points DATASET` lists what can be restored.",
             Self::AmbiguousSnapshot(_) => "Give more digits; `lifeboat points DATASET` lists the snapshots.",

@@ -10,6 +10,7 @@ use crate::error::{RepositoryError, Result};
 use crate::ids::{BulkName, ChunkId, RepositoryId};
 use crate::pack::{BlockKind, BlockRecord, ChunkRecord, HEADER_BYTES, MAX_BLOCK_BYTES, MAX_PACK_BYTES};
 use lifeboat_base::random;
+use std::collections::HashMap;
 
 const MAGIC: &[u8; 4] = b"LBIX";
 const HEADER: usize = 4 + 16 + 16 + 16;
@@ -18,7 +19,7 @@ const BLOCK_RECORD: usize = 4 + 4 + 4 + 4 + 4 + 4;
 const ENTRY_RECORD: usize = 32 + 4 + 4 + 4;
 const DELTA_RECORD: usize = 32 + 4 + 32;
 
-/// The most chunks of one index object, so that it stays within one PUT.
+/// The most chunks, blocks and differences of one index object, so that it stays within one PUT.
 pub(crate) const MAX_ENTRIES: usize = 400_000;
 
 /// A pack as the index knows it.
@@ -420,6 +421,47 @@ impl Index {
     }
 }
 
+/// On how few differences leaves can be had, remembered: an index that somebody made up must not cost more
+/// than one that grew.
+#[derive(Debug, Default)]
+pub(crate) struct Depths {
+    known: HashMap<(ChunkId, u32), Option<u32>>,
+}
+
+impl Depths {
+    /// On how many differences a copy stands, `None` where on more than are allowed, or on nothing.
+    pub(crate) fn of_copy(&mut self, index: &Index, copy: &Located) -> Option<u32> {
+        self.copy_within(index, copy, MAX_DELTA_DEPTH, false)
+    }
+
+    /// On how few differences a leaf stands in present packs alone.
+    pub(crate) fn of_present(index: &Index, id: &ChunkId) -> Option<u32> {
+        Self::default().within(index, id, MAX_DELTA_DEPTH, true)
+    }
+
+    fn within(&mut self, index: &Index, id: &ChunkId, left: u32, present: bool) -> Option<u32> {
+        if let Some(known) = self.known.get(&(*id, left)) {
+            return *known;
+        }
+        let least = index
+            .serving(id, ChunkRole::Leaf)
+            .filter_map(|copy| self.copy_within(index, copy, left, present))
+            .min();
+        self.known.insert((*id, left), least);
+        least
+    }
+
+    fn copy_within(&mut self, index: &Index, copy: &Located, left: u32, present: bool) -> Option<u32> {
+        if present && index.pack_of(copy).standing != Standing::Present {
+            return None;
+        }
+        match index.base_of(copy) {
+            None => Some(0),
+            Some(base) => self.within(index, &base, left.checked_sub(1)?, present).map(|depth| depth + 1),
+        }
+    }
+}
+
 /// How many deltas may stand on each other.
 pub(crate) const MAX_DELTA_DEPTH: u32 = 8;
 
@@ -434,7 +476,7 @@ pub(crate) fn groups(packs: Vec<IndexedPack>) -> Vec<Vec<IndexedPack>> {
     let mut groups: Vec<Vec<IndexedPack>> = Vec::new();
     let mut entries = usize::MAX;
     for pack in packs {
-        let count: usize = pack.blocks.iter().map(|block| block.chunks.len() + 1).sum();
+        let count: usize = pack.blocks.iter().map(|block| block.chunks.len() + deltas(block) + 1).sum();
         if entries.saturating_add(count) > MAX_ENTRIES {
             groups.push(Vec::new());
             entries = 0;
@@ -445,6 +487,11 @@ pub(crate) fn groups(packs: Vec<IndexedPack>) -> Vec<Vec<IndexedPack>> {
         }
     }
     groups
+}
+
+/// Differences have a record of their own besides that of a chunk.
+fn deltas(block: &BlockRecord) -> usize {
+    if block.kind == BlockKind::Delta { block.chunks.len() } else { 0 }
 }
 
 /// Reads the body of an index object of `repository`.
@@ -519,6 +566,21 @@ mod tests {
             assert!(index.find(&ChunkId([5; 32]), ChunkRole::Bytes).is_none(), "a difference is no content");
             assert!(!index.is_present(&ChunkId([7; 32]), ChunkRole::Bytes));
         }
+    }
+
+    #[test]
+    fn differences_count_towards_the_size_of_an_index_object() {
+        let deltas: Vec<ChunkRecord> = (0..150_000).map(|_| chunk(5, 7, Some(6))).collect();
+        let pack = |name| IndexedPack {
+            name: BulkName([name; 32]),
+            size_bytes: 1000,
+            blocks: vec![block(BlockKind::Delta, HEADER_BYTES as u32, deltas.clone())],
+        };
+        let groups = groups(vec![pack(1), pack(2)]);
+        assert_eq!(groups.len(), 2, "each has a record as a chunk and one as a difference");
+        let bytes: usize =
+            groups.iter().map(|group| encode(&RepositoryId([8; 16]), group).len()).max().unwrap();
+        assert!(bytes < lifeboat_objects::MAX_OBJECT_BYTES, "{bytes} bytes");
     }
 
     proptest! {

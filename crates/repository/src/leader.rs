@@ -270,6 +270,8 @@ impl Leadership {
         }
         let mut unreadable = Vec::new();
         let snapshots = self.repository.snapshots(Some(dataset), &mut unreadable)?;
+        // A tombstone that does not count hides no tip.
+        unreadable.retain(|unreadable| unreadable.object.starts_with(layout::SNAPSHOTS));
         if let Some(unreadable) = unreadable.pop() {
             return Err(unreadable.error);
         }

@@ -42,6 +42,12 @@ impl WriterLease {
             let key = layout::lease(&position, 0);
             if let Claim::Won = repository.create_signed(ObjectType::Lease, &key, &body, signer)? {
                 failpoint::reach("lease::claimed").map_err(|e| RepositoryError::Io("claim a slot", e))?;
+                if is_taken(repository, &position)? {
+                    // Another process of this writer filled it after we had counted, and removed its lease.
+                    repository.store.delete(&key)?;
+                    number += 1;
+                    continue;
+                }
                 let renewals = renew_lease(repository, signer, &position, base);
                 return Ok(Self {
                     position,
@@ -108,6 +114,18 @@ fn next_number(repository: &Repository, dataset: &DatasetName, signer: &Signer) 
         }
     }
     Ok(highest + 1)
+}
+
+/// Whether something stands at a slot already, whatever it is, or it is forgotten already.
+fn is_taken(repository: &Repository, position: &Position) -> Result<bool> {
+    for key in [layout::snapshot(position), layout::tombstone(position)] {
+        match repository.store.head(&key) {
+            Ok(_) => return Ok(true),
+            Err(error) if error.is_not_found() => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(false)
 }
 
 fn renew_lease(

@@ -2,7 +2,7 @@
 
 use crate::error::{RepositoryError, Result};
 use crate::ids::{ChunkId, Position};
-use crate::index::{ChunkRole, Index, Located, Standing};
+use crate::index::{ChunkRole, Depths, Index, Located, Standing};
 use crate::pack::BlockKind;
 use crate::reader::Reader;
 use crate::repository::Repository;
@@ -60,8 +60,9 @@ impl Repository {
     }
 }
 
-/// Marks everything that `snapshots` need, choosing for each chunk the copy to keep: one in a present pack
-/// rather than in a condemned one, a whole page block rather than one that lost slots.
+/// Marks everything that `snapshots` need, choosing for each chunk the copy to keep: of a leaf the one that
+/// stands on the fewest differences, a whole page block rather than one that lost slots, and of equals one in
+/// a present pack rather than in a condemned one.
 ///
 /// # Errors
 /// Where something that is needed is in no pack: then nothing may be deleted.
@@ -69,6 +70,7 @@ pub(crate) fn mark(reader: &Reader, snapshots: &[Published]) -> Result<Live> {
     let index = reader.index();
     let mut marking = Marking {
         live: Live { keep: vec![false; index.entries.len()], pages: HashMap::new(), raw_bytes: 0 },
+        depths: Depths::default(),
         index: &index,
     };
     let mut seen = HashSet::new();
@@ -88,6 +90,7 @@ pub(crate) fn mark(reader: &Reader, snapshots: &[Published]) -> Result<Live> {
 
 struct Marking<'i> {
     live: Live,
+    depths: Depths,
     index: &'i Index,
 }
 
@@ -111,12 +114,21 @@ impl Marking<'_> {
         if self.index.serving(id, role).any(|copy| kept(copy, &self.live, self.index)) {
             return Ok(());
         }
-        let mut copies: Vec<Located> = self.index.serving(id, role).copied().collect();
-        copies.sort_by_key(|copy| {
-            (self.is_condemned(copy), self.index.block_of(copy).kind == BlockKind::Delta)
-        });
-        let copy = *copies.first().ok_or(RepositoryError::MissingChunk(*id))?;
-        self.keep(&copy);
+        let copies: Vec<Located> = self.index.serving(id, role).copied().collect();
+        // Depth comes before standing: keeping a difference because the whole leaf beside it is condemned
+        // would let the chains that stand on that leaf grow beyond what a reader follows.
+        let best = copies
+            .iter()
+            .filter_map(|copy| Some((self.depths.of_copy(self.index, copy)?, self.is_condemned(copy), copy)))
+            .min_by_key(|(depth, condemned, _)| (*depth, *condemned));
+        let Some((_, _, copy)) = best else {
+            return Err(match copies.is_empty() {
+                true => RepositoryError::MissingChunk(*id),
+                false => RepositoryError::damaged(format!("node {id}"), "it stands on too many differences"),
+            });
+        };
+        self.keep(copy);
+        let copy = *copy;
         match self.index.base_of(&copy) {
             Some(base) => self.chunk(&base, ChunkRole::Leaf),
             None => Ok(()),
@@ -154,4 +166,85 @@ fn place(index: &Index, copy: &Located) -> usize {
     let start = index.entries.partition_point(|entry| entry.id < copy.id);
     let within = index.entries[start..].iter().position(|entry| entry == copy);
     start + within.expect("the copy was taken from this index")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::BulkName;
+    use crate::index::{IndexedPack, MAX_DELTA_DEPTH};
+    use crate::pack::{BlockRecord, ChunkRecord, HEADER_BYTES};
+
+    fn id(n: u8) -> ChunkId {
+        ChunkId([n; 32])
+    }
+
+    /// A pack of one leaf, whole or as a difference.
+    fn pack(name: u8, leaf: u8, base: Option<u8>) -> IndexedPack {
+        let chunk = ChunkRecord { id: id(leaf), length: 10, base: base.map(id) };
+        let kind = if base.is_some() { BlockKind::Delta } else { BlockKind::Node };
+        let offset = HEADER_BYTES as u32;
+        let block = BlockRecord {
+            kind,
+            compressed: false,
+            offset,
+            stored_bytes: 26,
+            raw_bytes: 10,
+            chunks: vec![chunk],
+        };
+        IndexedPack { name: BulkName([name; 32]), size_bytes: 1000, blocks: vec![block] }
+    }
+
+    fn index(packs: Vec<IndexedPack>, condemned: &[u8]) -> Index {
+        let mut index = Index::default();
+        index.add(packs, &mut |name| {
+            Some(if condemned.contains(&name.0[0]) { Standing::Condemned } else { Standing::Present })
+        });
+        index.sort();
+        index
+    }
+
+    /// The packs of which something is kept for a leaf.
+    fn kept(index: &Index, leaf: u8) -> Result<Vec<u8>> {
+        let live = Live { keep: vec![false; index.entries.len()], pages: HashMap::new(), raw_bytes: 0 };
+        let mut marking = Marking { live, depths: Depths::default(), index };
+        marking.chunk(&id(leaf), ChunkRole::Leaf)?;
+        let keeps = |n: &usize| marking.live.keep[*n];
+        let mut packs: Vec<u8> = (0..index.entries.len())
+            .filter(keeps)
+            .map(|n| index.pack_of(&index.entries[n]).name.0[0])
+            .collect();
+        packs.sort_unstable();
+        Ok(packs)
+    }
+
+    #[test]
+    fn a_present_difference_does_not_replace_a_condemned_whole_leaf() {
+        // Leaf 8 was stored twice: whole, and as the eighth difference of a chain; leaf 9 stands on it.
+        let mut packs: Vec<IndexedPack> = (1..=8).map(|n| pack(n, n, Some(n - 1))).collect();
+        packs.extend([pack(100, 0, None), pack(50, 8, None), pack(9, 9, Some(8))]);
+        assert_eq!(kept(&index(packs.clone(), &[50]), 9).unwrap(), [9, 50]);
+        packs.retain(|pack| pack.name.0[0] != 50);
+        let error = kept(&index(packs, &[]), 9).unwrap_err();
+        assert!(error.to_string().contains("too many differences"), "{error}");
+    }
+
+    #[test]
+    fn chains_of_the_allowed_depth_are_kept_whole() {
+        let depth = MAX_DELTA_DEPTH as u8;
+        let mut packs: Vec<IndexedPack> = (1..=depth).map(|n| pack(n, n, Some(n - 1))).collect();
+        packs.push(pack(100, 0, None));
+        assert_eq!(kept(&index(packs, &[3]), depth).unwrap().len(), usize::from(depth) + 1);
+    }
+
+    #[test]
+    fn differences_that_stand_on_each_other_in_a_circle_end_marking() {
+        let packs = vec![pack(1, 1, Some(2)), pack(2, 2, Some(1)), pack(3, 3, Some(3))];
+        for leaf in [1, 3] {
+            assert!(kept(&index(packs.clone(), &[]), leaf).is_err());
+        }
+        // A whole copy breaks the circle.
+        let whole = [packs, vec![pack(4, 2, None)]].concat();
+        assert_eq!(kept(&index(whole, &[4]), 1).unwrap(), [1, 4]);
+    }
 }

@@ -12,11 +12,11 @@
 //! Safety rests on this order. Clocks only decide how long a lease is waited for.
 //! Failpoints: `prune::after-list`, `prune::before-verdict`, `prune::after-verdict`, `prune::between-deletions`.
 
-use crate::bodies::{BulkSet, End, Void};
+use crate::bodies::{BulkSet, End, Lease, ReaderLease, Role, Void};
 use crate::crypto::Signer;
 use crate::envelope::ObjectType;
 use crate::error::{RepositoryError, Result};
-use crate::ids::{BulkName, Position, TicketId};
+use crate::ids::{BulkName, Position, TicketId, WriterId};
 use crate::index::{Index, IndexedPack};
 use crate::layout;
 use crate::lists::Lists;
@@ -253,11 +253,16 @@ impl Prune<'_> {
         }
     }
 
-    /// What leases name as base, and readers as pinned.
+    /// What leases name as base, and readers as pinned. A lease whose slot is filled has ended and pins
+    /// nothing, though its objects may still be there.
     fn pinned(&self) -> Result<BTreeSet<Position>> {
         let mut pinned = BTreeSet::new();
         for lease in self.writer_leases()? {
-            pinned.extend(lease.base);
+            if self.repository.slot(&lease.position)?.is_none() {
+                pinned.extend(lease.base);
+            } else if !self.options.dry_run {
+                self.remove_lease(&lease.position)?;
+            }
         }
         for reader in self.reader_leases()? {
             pinned.extend(reader.pins);
@@ -392,7 +397,7 @@ impl Prune<'_> {
             let ended = self.repository.ended(layout::READERS_ENDED)?;
             let mut still = Vec::new();
             for reader in readers {
-                if !ended.contains(&reader.ticket) && !self.end_if_lapsed(&reader, &watch)? {
+                if !self.is_ended(&ended, &reader) && !self.end_if_lapsed(&reader, &watch)? {
                     still.push(reader);
                 }
             }
@@ -417,6 +422,7 @@ impl Prune<'_> {
     /// Whether a writer's slot is filled; a lapsed one is filled with a void.
     fn has_ended(&mut self, lease: &WriterClaim, watch: &Stopwatch) -> Result<bool> {
         if self.repository.slot(&lease.position)?.is_some() {
+            self.remove_lease(&lease.position)?;
             return Ok(true);
         }
         let newest = self.newest_arrival(&format!("{}/", crate::lease::lease_prefix(&lease.position)))?;
@@ -435,12 +441,18 @@ impl Prune<'_> {
             self.report.voided.push(lease.position.clone());
         }
         // The slot is filled now, by us or by a snapshot that was faster: the lease's objects may go.
-        for listed in
-            list_all(&*self.repository.store, &format!("{}/", crate::lease::lease_prefix(&lease.position)))?
-        {
+        self.remove_lease(&lease.position)?;
+        Ok(true)
+    }
+
+    /// Removes the objects of a lease whose slot is filled: its writer died before it could, or renewed once
+    /// more after a void. Newest first, as the writer does.
+    fn remove_lease(&self, position: &Position) -> Result<()> {
+        let prefix = format!("{}/", crate::lease::lease_prefix(position));
+        for listed in list_all(&*self.repository.store, &prefix)?.into_iter().rev() {
             self.repository.store.delete(&listed.key)?;
         }
-        Ok(true)
+        Ok(())
     }
 
     fn end_if_lapsed(&self, reader: &ReaderClaim, watch: &Stopwatch) -> Result<bool> {
@@ -481,13 +493,15 @@ impl Prune<'_> {
     fn writer_leases(&self) -> Result<Vec<WriterClaim>> {
         let mut claims: BTreeMap<Position, WriterClaim> = BTreeMap::new();
         for listed in list_all(&*self.repository.store, layout::LEASES)? {
-            let Some((position, _)) = layout::lease_parts(&listed.key) else { continue };
-            let lease = match self.repository.read::<crate::bodies::Lease>(
-                ObjectType::Lease,
-                &listed.key,
-                Need::Write,
-            ) {
-                Ok(opened) => opened.body,
+            let Some((position, renewal)) = layout::lease_parts(&listed.key) else { continue };
+            let lease = match self.repository.read::<Lease>(ObjectType::Lease, &listed.key, Need::Write) {
+                Ok(opened) => {
+                    let says = (&opened.body.position, opened.body.renewal, opened.writer);
+                    if says != (&position, renewal, position.writer) {
+                        return Err(RepositoryError::damaged(&listed.key, "it belongs to another place"));
+                    }
+                    opened.body
+                }
                 // Removed since it was listed: its slot is filled.
                 Err(error) if error.is_not_found() => continue,
                 Err(error) => return Err(error),
@@ -507,27 +521,37 @@ impl Prune<'_> {
         let ended = self.repository.ended(layout::READERS_ENDED)?;
         let mut claims: BTreeMap<TicketId, ReaderClaim> = BTreeMap::new();
         for listed in list_all(&*self.repository.store, layout::READERS)? {
-            let Some(ticket) = layout::ticket(&listed.key).filter(|ticket| !ended.contains(ticket)) else {
-                continue;
-            };
-            let lease = match self.repository.read::<crate::bodies::ReaderLease>(
-                ObjectType::ReaderLease,
-                &listed.key,
-                Need::Write,
-            ) {
-                Ok(opened) => opened.body,
+            let Some(ticket) = layout::ticket(&listed.key) else { continue };
+            let kind = ObjectType::ReaderLease;
+            let opened = match self.repository.read::<ReaderLease>(kind, &listed.key, Need::Write) {
+                Ok(opened) => opened,
                 Err(error) if error.is_not_found() => continue,
                 Err(error) => return Err(error),
             };
+            let lease = opened.body;
+            if listed.key != layout::reader(&lease.ticket, lease.renewal) {
+                return Err(RepositoryError::damaged(&listed.key, "it belongs to another place"));
+            }
             let claim = claims.entry(ticket).or_insert_with(|| ReaderClaim {
                 ticket,
+                writer: opened.writer,
                 pins: lease.pins,
                 arrived: listed.arrived,
                 purpose: lease.purpose,
             });
-            claim.arrived = claim.arrived.max(listed.arrived);
+            // Nobody renews what is another's.
+            if claim.writer == opened.writer {
+                claim.arrived = claim.arrived.max(listed.arrived);
+            }
         }
-        Ok(claims.into_values().collect())
+        Ok(claims.into_values().filter(|reader| !self.is_ended(&ended, reader)).collect())
+    }
+
+    /// Whether a reader's claim has ended: by its own writer's word or a maintainer's, and nobody else's.
+    fn is_ended(&self, ended: &BTreeMap<TicketId, WriterId>, reader: &ReaderClaim) -> bool {
+        ended.get(&reader.ticket).is_some_and(|by| {
+            *by == reader.writer || self.repository.trust().role(by) == Some(Role::Maintain)
+        })
     }
 }
 
@@ -549,6 +573,7 @@ struct WriterClaim {
 /// A reader that pins snapshots.
 struct ReaderClaim {
     ticket: TicketId,
+    writer: WriterId,
     pins: Vec<Position>,
     arrived: Timestamp,
     purpose: String,

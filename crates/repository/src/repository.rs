@@ -13,6 +13,8 @@ use crate::error::{RepositoryError, Result};
 use crate::ids::{BodyHash, DatasetName, RepositoryId, TicketId, WriterId};
 use crate::keys::{self, EpochKeys, Keys, Lock, RecoveryKey, Unlock};
 use crate::layout;
+use crate::pack::{MAX_BLOCK_BYTES, MAX_PACK_BYTES};
+use crate::snapshots::is_about_one_object;
 use crate::state::{Head, LocalState};
 use crate::trust::{Distrust, Need, Trust, received_in_time};
 use lifeboat_base::clock::{Clock, Timestamp};
@@ -23,6 +25,13 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
+
+/// So many numbers of rosters that are taken by what nobody signed are passed over.
+const MAX_OCCUPIED: u64 = 64;
+/// The shortest lease: renewals come at a third of it.
+const MIN_LEASE: Duration = Duration::from_secs(1);
+/// The smallest target for packs: below it there is a request for every few blocks.
+const MIN_PACK_BYTES: u32 = 4 << 10;
 
 /// How a new repository is to be.
 #[derive(Clone, Debug)]
@@ -52,6 +61,52 @@ impl Default for InitOptions {
             compression_level: 3,
         }
     }
+}
+
+impl InitOptions {
+    /// Whether a repository can work like this, or what is wrong.
+    fn check(&self) -> Result<(), &'static str> {
+        if self.lease < MIN_LEASE {
+            return Err("the lease time is below one second");
+        }
+        check_sizes(self.chunker, self.block_bytes, self.pack_bytes, self.compression_level)
+    }
+}
+
+impl Config {
+    /// Whether a repository can work like this, or what is wrong.
+    fn check(&self) -> Result<(), &'static str> {
+        if self.lease_secs < MIN_LEASE.as_secs() {
+            return Err("the lease time is below one second");
+        }
+        check_sizes(self.chunker, self.block_bytes, self.pack_bytes, self.compression_level)
+    }
+}
+
+fn check_sizes(
+    chunker: ChunkerParameters,
+    block_bytes: u32,
+    pack_bytes: u32,
+    level: i32,
+) -> Result<(), &'static str> {
+    let ChunkerParameters { min_bytes: min, average_bytes: average, max_bytes: max } = chunker;
+    let block_limit = MAX_BLOCK_BYTES as u32;
+    if !(0 < min && min < average && average < max && max <= block_limit) {
+        return Err("chunks must have sizes min < average < max, of at most 16 MiB");
+    }
+    if ![min, average, max].iter().all(|bytes| bytes.is_power_of_two()) {
+        return Err("the sizes of chunks must be powers of two");
+    }
+    if block_bytes == 0 || block_bytes > block_limit {
+        return Err("blocks must have at most 16 MiB");
+    }
+    if pack_bytes < MIN_PACK_BYTES || pack_bytes as usize > MAX_PACK_BYTES {
+        return Err("packs must have 4 KiB to 32 MiB");
+    }
+    if !zstd::compression_level_range().contains(&level) {
+        return Err("there is no such level of compression");
+    }
+    Ok(())
 }
 
 /// Where a machine keeps its state of repositories, and its clock.
@@ -154,6 +209,7 @@ impl Repository {
         if exists(&store)? {
             return Err(RepositoryError::AlreadyARepository(store.location()));
         }
+        options.check().map_err(RepositoryError::BadOptions)?;
         let root = Signer::generate();
         let (private, public) = EpochPrivateKey::generate();
         let config = new_config(options, &root, copy_of, environment.clock.now());
@@ -164,12 +220,15 @@ impl Repository {
             root_signer: Some(root.clone()),
             slot: None,
         };
-        let mut slots = Vec::new();
+        // No config governs these, so nobody relies on them: an init before this one crashed, or races us.
+        let leftovers = [list_all(&*store, layout::SLOTS)?, list_all(&*store, layout::ROSTER)?].concat();
+        let (mut slots, mut made) = (Vec::new(), Vec::new());
         for (lock, label) in locks {
             let slot = keys::lock_slot(config.repository, &keys, lock, true)?;
             slots.push(slot_info(&slot, lock, label, environment.clock.now()));
             let bytes = wrap_open(ObjectType::Slot, bodies::encode(&slot), &root, &config.repository)?;
             store.create(&layout::slot(&slot.id), &bytes)?;
+            made.push(layout::slot(&slot.id));
         }
         let epochs = vec![EpochInfo { number: 1, public: public.0, sealed_previous: None }];
         let roster = Roster {
@@ -180,19 +239,24 @@ impl Repository {
             epochs,
             slots,
         };
-        let bytes = wrap_open(ObjectType::Roster, bodies::encode(&roster), &root, &config.repository)?;
-        store.create(&layout::roster(1), &bytes)?;
+        let roster = create_first_roster(&store, roster, &root)?;
+        made.push(layout::roster(roster.body.number));
         failpoint::reach("repository::init-before-config")
             .map_err(|e| RepositoryError::Io("make the repository", e))?;
         // The config comes last: a location without one is no repository, and init can be run again.
         let bytes = wrap_open(ObjectType::Config, bodies::encode(&config), &root, &config.repository)?;
-        if store.create(&layout::config(), &bytes)? == Creation::Existed
-            && store.get(&layout::config())? != bytes
-        {
+        let lost = store.create(&layout::config(), &bytes)? == Creation::Existed
+            && store.get(&layout::config())? != bytes;
+        if lost {
+            remove_all(&store, &made);
             return Err(RepositoryError::AlreadyARepository(store.location()));
         }
+        // What was there before the config cannot belong to anybody who opened this repository.
+        remove_all(&store, &leftovers.into_iter().map(|listed| listed.key).collect::<Vec<_>>());
         let state = environment.local_state(&config.repository);
-        let trust = Trust { root: keys.root, roster, origins: Vec::new() };
+        state.pin_root(&keys.root.id())?;
+        let trust =
+            Trust { root: keys.root, roster: roster.body, roster_signed: roster.signed, origins: Vec::new() };
         Ok(Self { store, config, keys, state, environment, trust: RwLock::new(Arc::new(trust)) })
     }
 
@@ -202,6 +266,20 @@ impl Repository {
     /// [`RepositoryError::NotARepository`], [`RepositoryError::NewerFormat`], [`RepositoryError::WrongKey`],
     /// [`RepositoryError::RolledBack`], and damage.
     pub fn open(store: SharedStore, unlock: &Unlock, environment: Environment) -> Result<Self> {
+        Self::open_rooted(store, unlock, environment, None)
+    }
+
+    /// As [`Repository::open`], and only where the root has this fingerprint. A public-key slot needs one on
+    /// a machine that has not opened the repository before, since anybody can make a slot for a public key.
+    ///
+    /// # Errors
+    /// As [`Repository::open`]; [`RepositoryError::OtherRoot`], [`RepositoryError::UnknownRoot`].
+    pub fn open_rooted(
+        store: SharedStore,
+        unlock: &Unlock,
+        environment: Environment,
+        root: Option<WriterId>,
+    ) -> Result<Self> {
         let signed_config = read_config(&store)?;
         let config: Config = decode(&signed_config.body, "config")?;
         if config.format > FORMAT {
@@ -214,9 +292,12 @@ impl Repository {
                 "the root that the key slot names did not sign it",
             ));
         }
+        config.check().map_err(|what| RepositoryError::damaged("config", what))?;
         let state = environment.local_state(&config.repository);
+        judge_root(&state, &keys.root.id(), unlock, root)?;
         let trust = read_trust(&store, &config, keys.root, &state)?;
         keys.epochs.unlock_older(&config.repository, &trust.roster.epochs)?;
+        state.pin_root(&keys.root.id())?;
         Ok(Self { store, config, keys, state, environment, trust: RwLock::new(Arc::new(trust)) })
     }
 
@@ -391,11 +472,23 @@ impl Repository {
     /// Publishes the next roster; when another admin was faster, on top of his.
     fn change_roster(&self, action: &'static str, change: impl Fn(&mut Roster) -> Result<()>) -> Result<()> {
         let root = self.root_signer(action)?;
+        let (mut base, mut occupied) = (0, 0);
         loop {
             let trust = self.refresh_trust()?;
+            // What a later release wrote into it would be lost with a roster that we write.
+            if bodies::encode(&trust.roster) != trust.roster_signed {
+                return Err(RepositoryError::NewerRoster(trust.roster.number));
+            }
+            // Who loses the race goes on from the winner's; what does not count occupies its number.
+            occupied = if base == trust.roster.number { occupied + 1 } else { 0 };
+            base = trust.roster.number;
+            if occupied > MAX_OCCUPIED {
+                let key = layout::roster(base + occupied);
+                return Err(RepositoryError::Occupied(key.to_string()));
+            }
             let mut roster = trust.roster.clone();
-            roster.previous = Some(BodyHash::of(&bodies::encode(&trust.roster)));
-            roster.number += 1;
+            roster.previous = Some(BodyHash::of(&trust.roster_signed));
+            roster.number = base + 1 + occupied;
             change(&mut roster)?;
             let bytes = wrap_open(ObjectType::Roster, bodies::encode(&roster), root, &self.id())?;
             if let Claim::Won = self.create_once(&layout::roster(roster.number), &bytes)? {
@@ -486,12 +579,16 @@ impl Repository {
         signed: &Signed,
         need: Need<'_>,
     ) -> Result<WriterId> {
-        let repository = body_repository(&signed.body).unwrap_or(self.id());
+        // What an origin's writers signed counts only inside a copied snapshot. (The body of an index object
+        // is a table, which names its repository itself.)
+        if kind != ObjectType::Index && body_repository(&signed.body) != Some(self.id()) {
+            return Err(RepositoryError::damaged(key, "it belongs to another repository"));
+        }
         let mut trust = self.trust();
-        let mut judged = trust.judge(kind, signed, &repository, need).cloned();
+        let mut judged = trust.judge(kind, signed, &self.id(), need).cloned();
         if matches!(judged, Err(Distrust::Unlisted(_))) {
             trust = self.refresh_trust()?;
-            judged = trust.judge(kind, signed, &repository, need).cloned();
+            judged = trust.judge(kind, signed, &self.id(), need).cloned();
         }
         let in_time = match judged {
             Ok(writer) if writer.revoked.is_some() => {
@@ -506,6 +603,9 @@ impl Repository {
     /// Remembers an origin's roster in this copy, so that what the origin's writers signed counts here.
     pub(crate) fn countersign_origin(&self, origin: &Self) -> Result<()> {
         let root = self.root_signer("copying from a new origin")?;
+        if origin.id() == self.id() {
+            return Err(RepositoryError::damaged("the origin", "it has the identity of the copy"));
+        }
         let trust = origin.refresh_trust()?;
         let key = layout::origin(&trust.root.id(), trust.roster.number);
         let (_, roster) = origin.unwrap(
@@ -630,7 +730,7 @@ fn read_config(store: &SharedStore) -> Result<Signed> {
 
 /// Tries the slots, the cheap ones first.
 fn open_any_slot(store: &SharedStore, repository: &RepositoryId, unlock: &Unlock) -> Result<Keys> {
-    let mut damage = None;
+    let (mut damage, mut readable) = (None, false);
     for listed in list_all(&**store, layout::SLOTS)? {
         let slot = match read_slot(store, &listed.key, repository) {
             Ok(slot) => slot,
@@ -639,13 +739,14 @@ fn open_any_slot(store: &SharedStore, repository: &RepositoryId, unlock: &Unlock
                 continue;
             }
         };
+        readable = true;
         if keys::is_worth_trying(&slot, unlock)
             && let Some(keys) = keys::open_slot(&slot, unlock)
         {
             return Ok(keys);
         }
     }
-    Err(damage.unwrap_or(RepositoryError::WrongKey))
+    Err(damage.filter(|_| !readable).unwrap_or(RepositoryError::WrongKey))
 }
 
 pub(crate) fn read_slot(store: &SharedStore, key: &Key, repository: &RepositoryId) -> Result<Slot> {
@@ -660,29 +761,92 @@ pub(crate) fn read_slot(store: &SharedStore, key: &Key, repository: &RepositoryI
 }
 
 fn read_trust(store: &SharedStore, config: &Config, root: PublicKey, state: &LocalState) -> Result<Trust> {
-    let listed = list_all(&**store, layout::ROSTER)?;
-    let newest = listed.iter().filter_map(|l| layout::listed_number(&l.key)).max().unwrap_or(0);
     let seen = state.head(&Head::Roster)?.map_or(0, |(number, _)| number);
-    if newest < seen.max(1) {
-        return Err(RepositoryError::RolledBack {
-            what: "the roster of writers".to_owned(),
-            seen,
-            shown: newest,
-        });
+    let mut numbers: Vec<u64> =
+        list_all(&**store, layout::ROSTER)?.iter().filter_map(|l| layout::listed_number(&l.key)).collect();
+    let (mut damage, mut shown) = (None, 0);
+    while let Some(number) = numbers.pop() {
+        match read_roster(store, config, &root, number) {
+            Ok((roster, signed)) if number >= seen => {
+                state.raise(&Head::Roster, number, &BodyHash::of(&signed))?;
+                let origins = read_origins(store, config, &root)?;
+                return Ok(Trust { root, roster, roster_signed: signed, origins });
+            }
+            Ok(_) => {
+                shown = number;
+                break;
+            }
+            // Anybody who can create objects can take a number: what the root did not sign does not count.
+            Err(error) if is_about_one_object(&error) => {
+                damage = damage.or(Some(error)).filter(|_| number == seen || seen == 0);
+            }
+            Err(error) => return Err(error),
+        }
     }
-    let key = layout::roster(newest);
+    // The one that this machine has seen is there, but damaged: that says more than that an older is left.
+    let rolled_back = RepositoryError::RolledBack { what: "the roster of writers".to_owned(), seen, shown };
+    Err(damage.unwrap_or(rolled_back))
+}
+
+/// A roster that the root signed for its place, and the body that it signed.
+fn read_roster(
+    store: &SharedStore,
+    config: &Config,
+    root: &PublicKey,
+    number: u64,
+) -> Result<(Roster, Vec<u8>)> {
+    let key = layout::roster(number);
     let (kind, signed) =
         envelope::unwrap(&store.get(&key)?, None, None).map_err(|e| RepositoryError::damaged(&key, e))?;
     let roster: Roster = decode(&signed.body, &key)?;
     let in_place =
-        kind == ObjectType::Roster && roster.number == newest && roster.repository == config.repository;
-    if !in_place || !Trust::root_signed(&root, ObjectType::Roster, &signed) {
+        kind == ObjectType::Roster && roster.number == number && roster.repository == config.repository;
+    if !in_place || !Trust::root_signed(root, ObjectType::Roster, &signed) {
         return Err(RepositoryError::damaged(&key, "the root did not sign it for this place"));
     }
-    if newest > seen {
-        state.raise(&Head::Roster, newest, &BodyHash::of(&signed.body))?;
+    Ok((roster, signed.body))
+}
+
+/// The first roster of a new repository, at the first number that nothing stands at: what a crashed init
+/// left behind does not count, since another root signed it.
+fn create_first_roster(store: &SharedStore, mut roster: Roster, root: &Signer) -> Result<FirstRoster> {
+    loop {
+        let signed = bodies::encode(&roster);
+        let key = layout::roster(roster.number);
+        let bytes = wrap_open(ObjectType::Roster, signed.clone(), root, &roster.repository)?;
+        if store.create(&key, &bytes)? == Creation::Created || store.get(&key)? == bytes {
+            return Ok(FirstRoster { body: roster, signed });
+        }
+        if roster.number > MAX_OCCUPIED {
+            return Err(RepositoryError::Occupied(key.to_string()));
+        }
+        roster.number += 1;
     }
-    Ok(Trust { root, roster, origins: read_origins(store, config, &root)? })
+}
+
+struct FirstRoster {
+    body: Roster,
+    signed: Vec<u8>,
+}
+
+/// Tidies up after an init. What stays is ignored by everybody.
+fn remove_all(store: &SharedStore, keys: &[Key]) {
+    for key in keys {
+        let _ = store.delete(key);
+    }
+}
+
+/// Refuses another root than the one that this machine pinned, or the one that was asked for; and one that
+/// only a public-key slot vouches for, since that authenticates nothing.
+fn judge_root(state: &LocalState, found: &WriterId, unlock: &Unlock, asked: Option<WriterId>) -> Result<()> {
+    let pinned = state.pinned_root()?;
+    for expected in [asked, pinned].into_iter().flatten() {
+        if expected != *found {
+            return Err(RepositoryError::OtherRoot { expected, found: *found });
+        }
+    }
+    let vouched = asked.or(pinned).is_some() || !matches!(unlock, Unlock::PrivateKey(_));
+    if vouched { Ok(()) } else { Err(RepositoryError::UnknownRoot(*found)) }
 }
 
 /// The newest roster of each origin that this copy's root countersigned.
@@ -692,14 +856,20 @@ fn read_origins(store: &SharedStore, config: &Config, root: &PublicKey) -> Resul
         let (kind, signed) = envelope::unwrap(&store.get(&listed.key)?, None, None)
             .map_err(|e| RepositoryError::damaged(&listed.key, e))?;
         let origin: Origin = decode(&signed.body, &listed.key)?;
+        let place = layout::origin(&origin.root.id(), origin.number);
         let countersigned = kind == ObjectType::Origin
             && origin.repository == config.repository
+            && origin.origin != config.repository
+            && place == listed.key
             && Trust::root_signed(root, ObjectType::Origin, &signed)
             && Trust::root_signed(&origin.root, ObjectType::Roster, &origin.roster);
         if !countersigned {
             return Err(RepositoryError::damaged(&listed.key, "the root did not countersign it"));
         }
         let roster: Roster = decode(&origin.roster.body, &listed.key)?;
+        if roster.repository != origin.origin || roster.number != origin.number {
+            return Err(RepositoryError::damaged(&listed.key, "it carries another roster than it says"));
+        }
         if newest.get(&roster.repository).is_none_or(|known| known.number < roster.number) {
             newest.insert(roster.repository, roster);
         }
@@ -711,4 +881,55 @@ fn read_origins(store: &SharedStore, config: &Config, root: &PublicKey) -> Resul
 pub fn new_recovery_lock() -> (Lock, RecoveryKey) {
     let key = RecoveryKey::generate();
     (Lock::Recovery(key.clone()), key)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use lifeboat_base::Secret;
+    use lifeboat_objects::ObjectStore;
+    use lifeboat_objects::memory::MemoryStore;
+
+    #[test]
+    fn a_roster_of_a_later_release_lost_what_this_one_does_not_know() {
+        let (store, state) = (Arc::new(MemoryStore::new()), tempfile::tempdir().unwrap());
+        let secret = Secret::new(vec![7; 32]);
+        let locks = [(Lock::Command(secret.clone()), "test".to_owned())];
+        let environment = Environment { state: Some(state.path().to_owned()), ..Environment::default() };
+        let repository =
+            Repository::init(store.clone(), &locks, &InitOptions::default(), environment).unwrap();
+        repository.add_slot(&locks[0].0, "second", false).unwrap();
+        // The same roster with a key that this release does not know, signed by the root: a map of one more.
+        let trust = repository.trust();
+        let newer =
+            Roster { number: 3, previous: Some(BodyHash::of(&trust.roster_signed)), ..trust.roster.clone() };
+        let mut body = bodies::encode(&newer);
+        body[0] += 1;
+        body.extend_from_slice(&[0x18, 99, 0xf5]);
+        let root = repository.root_signer("testing").unwrap();
+        let bytes = wrap_open(ObjectType::Roster, body.clone(), root, &repository.id()).unwrap();
+        store.create(&layout::roster(3), &bytes).unwrap();
+        repository.refresh_trust().unwrap();
+        assert_eq!(repository.trust().roster_signed, body);
+        let refused = repository.add_slot(&locks[0].0, "third", false);
+        assert!(matches!(refused, Err(RepositoryError::NewerRoster(3))), "{refused:?}");
+        assert!(matches!(store.head(&layout::roster(4)), Err(error) if error.is_not_found()));
+    }
+
+    #[test]
+    fn junk_at_the_next_numbers_of_the_roster_stopped_everybody() {
+        let store = Arc::new(MemoryStore::new());
+        let locks = [(Lock::Command(Secret::new(vec![7; 32])), "test".to_owned())];
+        let options = InitOptions::default();
+        let repository = Repository::init(store.clone(), &locks, &options, Environment::default()).unwrap();
+        for number in [2, 3, 999_999_999_999] {
+            store.create(&layout::roster(number), b"junk").unwrap();
+        }
+        repository.add_slot(&Lock::Command(Secret::new(vec![8; 32])), "second", false).unwrap();
+        let unlock = Unlock::Command(Secret::new(vec![8; 32]));
+        let opened = Repository::open(store, &unlock, Environment::default()).unwrap();
+        assert_eq!((opened.trust().roster.number, opened.slots().len()), (4, 2));
+        let first = read_roster(&opened.store, &opened.config, &opened.keys.root, 1).unwrap();
+        assert_eq!(opened.trust().roster.previous, Some(BodyHash::of(&first.1)));
+    }
 }

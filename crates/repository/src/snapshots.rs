@@ -7,7 +7,7 @@ use crate::bodies::{CopiedSnapshot, End, Hold, Snapshot, Tombstone};
 use crate::crypto::Signer;
 use crate::envelope::{ObjectType, Signed};
 use crate::error::{RepositoryError, Result};
-use crate::ids::{BodyHash, DatasetName, Position, TicketId};
+use crate::ids::{BodyHash, DatasetName, Position, TicketId, WriterId};
 use crate::layout;
 use crate::repository::{Claim, Opened, Repository};
 use crate::state::Head;
@@ -121,7 +121,7 @@ impl Repository {
         unreadable: &mut Vec<Unreadable>,
     ) -> Result<Vec<Published>> {
         let prefix = dataset.map_or(layout::SNAPSHOTS.to_owned(), |d| format!("{}{d}/", layout::SNAPSHOTS));
-        let forgotten = self.forgotten()?;
+        let forgotten = self.forgotten_noting(unreadable)?;
         let mut snapshots = Vec::new();
         for listed in list_all(&*self.store, &prefix)? {
             let Some(position) = layout::position(&listed.key) else { continue };
@@ -148,18 +148,37 @@ impl Repository {
         Ok(snapshots)
     }
 
-    /// The positions that tombstones stand at. Nothing else brings a forgotten snapshot back.
+    /// The positions that are forgotten: a tombstone stands there, and no hold that has not ended.
     pub(crate) fn forgotten(&self) -> Result<BTreeSet<Position>> {
-        let mut forgotten = BTreeSet::new();
-        for listed in list_all(&*self.store, layout::TOMBSTONES)? {
-            let Some(position) = layout::position(&listed.key) else { continue };
-            let opened = self.read::<Tombstone>(ObjectType::Tombstone, &listed.key, Need::Maintain)?;
-            if opened.body.position != position {
-                return Err(RepositoryError::damaged(&listed.key, "it belongs to another place"));
+        self.forgotten_noting(&mut Vec::new())
+    }
+
+    /// As [`Repository::forgotten`]; tombstones and holds that do not count go to `unreadable`.
+    fn forgotten_noting(&self, unreadable: &mut Vec<Unreadable>) -> Result<BTreeSet<Position>> {
+        let mut forgotten = self.tombstones(unreadable)?;
+        if !forgotten.is_empty() {
+            for hold in self.holds_noting(unreadable)? {
+                forgotten.remove(&hold.position);
             }
-            forgotten.insert(position);
         }
         Ok(forgotten)
+    }
+
+    /// The positions that tombstones stand at. One that no maintainer signed for its place does not count.
+    fn tombstones(&self, unreadable: &mut Vec<Unreadable>) -> Result<BTreeSet<Position>> {
+        let mut tombstones = BTreeSet::new();
+        for listed in list_all(&*self.store, layout::TOMBSTONES)? {
+            let Some(position) = layout::position(&listed.key) else { continue };
+            let read = self.read::<Tombstone>(ObjectType::Tombstone, &listed.key, Need::Maintain);
+            let in_place = read.and_then(|opened| match opened.body.position == position {
+                true => Ok(()),
+                false => Err(RepositoryError::damaged(&listed.key, "it belongs to another place")),
+            });
+            if noting(unreadable, &listed.key, in_place)?.is_some() {
+                tombstones.insert(position);
+            }
+        }
+        Ok(tombstones)
     }
 
     /// Finds a snapshot by `latest`, by the first digits of its identity, or by its full position.
@@ -218,6 +237,10 @@ impl Repository {
     /// [`RepositoryError::NoSuchSnapshot`] where it was forgotten meanwhile.
     pub fn hold(&self, signer: &Signer, published: &Published, reason: &str) -> Result<Hold> {
         let position = published.slot.clone();
+        let is_forgotten = || self.tombstones(&mut Vec::new()).map(|all| all.contains(&position));
+        if is_forgotten()? {
+            return Err(RepositoryError::NoSuchSnapshot(published.id.short()));
+        }
         let ticket = TicketId(random::bytes());
         let hold = Hold {
             repository: self.id(),
@@ -227,8 +250,9 @@ impl Repository {
             reason: reason.to_owned(),
         };
         self.create_signed(ObjectType::Hold, &layout::hold(&ticket), &hold, signer)?;
-        // Forgetting reads the holds first: if it was faster than our hold, its tombstone is there now.
-        if self.forgotten()?.contains(&position) {
+        // Forgetting reads the holds first: if it was faster than our hold, its tombstone is there now. If it
+        // comes later still, the hold wins until it ends: what is held is listed, and its content stays.
+        if is_forgotten()? {
             self.release_hold(signer, &ticket)?;
             return Err(RepositoryError::NoSuchSnapshot(published.id.short()));
         }
@@ -253,32 +277,60 @@ impl Repository {
     /// # Errors
     /// Where one of them cannot be read: then nobody knows what is held, and nothing may be forgotten.
     pub fn holds(&self) -> Result<Vec<Hold>> {
+        let mut unreadable = Vec::new();
+        let holds = self.holds_noting(&mut unreadable)?;
+        unreadable.pop().map_or(Ok(holds), |unreadable| Err(unreadable.error))
+    }
+
+    /// As [`Repository::holds`]; those that do not count go to `unreadable`.
+    fn holds_noting(&self, unreadable: &mut Vec<Unreadable>) -> Result<Vec<Hold>> {
         let held = list_all(&*self.store, layout::HOLDS)?;
         let ended = self.ended(layout::HOLDS_ENDED)?;
         let mut holds = BTreeMap::new();
         for listed in held {
-            let hold = self.read::<Hold>(ObjectType::Hold, &listed.key, Need::Write)?.body;
-            if layout::ticket(&listed.key) != Some(hold.ticket) {
-                return Err(RepositoryError::damaged(&listed.key, "it belongs to another place"));
-            }
-            if !ended.contains(&hold.ticket) {
+            let read =
+                self.read::<Hold>(ObjectType::Hold, &listed.key, Need::Write).map(|opened| opened.body);
+            let in_place = read.and_then(|hold| match layout::ticket(&listed.key) == Some(hold.ticket) {
+                true => Ok(hold),
+                false => Err(RepositoryError::damaged(&listed.key, "it belongs to another place")),
+            });
+            if let Some(hold) = noting(unreadable, &listed.key, in_place)?
+                && !ended.contains_key(&hold.ticket)
+            {
                 holds.insert((hold.at, hold.ticket), hold);
             }
         }
         Ok(holds.into_values().collect())
     }
 
-    /// The tickets whose end has been signed.
-    pub(crate) fn ended(&self, prefix: &str) -> Result<BTreeSet<TicketId>> {
+    /// The tickets whose end has been signed, and by whom. An end that does not count leaves what it names
+    /// as it is, which is the careful side.
+    pub(crate) fn ended(&self, prefix: &str) -> Result<BTreeMap<TicketId, WriterId>> {
         let need = if prefix == layout::HOLDS_ENDED { Need::Maintain } else { Need::Write };
-        let mut ended = BTreeSet::new();
+        let mut ended = BTreeMap::new();
         for listed in list_all(&*self.store, prefix)? {
-            let end = self.read::<End>(ObjectType::End, &listed.key, need)?.body;
-            if layout::ticket(&listed.key) == Some(end.ticket) {
-                ended.insert(end.ticket);
+            match self.read::<End>(ObjectType::End, &listed.key, need) {
+                Ok(end) if layout::ticket(&listed.key) == Some(end.body.ticket) => {
+                    ended.insert(end.body.ticket, end.writer);
+                }
+                Ok(_) => {}
+                Err(error) if is_about_one_object(&error) => {}
+                Err(error) => return Err(error),
             }
         }
         Ok(ended)
+    }
+}
+
+/// Takes an error about one object as something to say, and lets others through.
+pub(crate) fn noting<T>(unreadable: &mut Vec<Unreadable>, key: &Key, read: Result<T>) -> Result<Option<T>> {
+    match read {
+        Ok(value) => Ok(Some(value)),
+        Err(error) if is_about_one_object(&error) => {
+            unreadable.push(Unreadable { object: key.to_string(), error });
+            Ok(None)
+        }
+        Err(error) => Err(error),
     }
 }
 

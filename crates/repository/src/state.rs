@@ -1,5 +1,6 @@
-//! What this machine remembers of a repository between commands: its writer's key and the heads that it has
-//! seen, so that a removed tip, a replayed roster or a lost verdict shows.
+//! What this machine remembers of a repository between commands: its writer's key, the root that it knows the
+//! repository by, and the heads that it has seen, so that another root, a removed tip, a replayed roster or a
+//! lost verdict shows.
 //!
 //! Losing it costs no data: a new writer is enrolled, and older heads are believed once more.
 
@@ -102,6 +103,32 @@ impl LocalState {
         }
         chains.sort();
         Ok(chains)
+    }
+
+    /// Pins the root of the repository, on first use.
+    pub(crate) fn pin_root(&self, root: &WriterId) -> Result<()> {
+        let Some(path) = self.root_path() else { return Ok(()) };
+        if self.pinned_root()?.is_some() {
+            return Ok(());
+        }
+        if let Some(parent) = path.parent() {
+            crashsafe::create_dir_all(parent)?;
+        }
+        // Who pinned another one meanwhile is found by the next opening.
+        crashsafe::create(&path, format!("{root}\n").as_bytes())?;
+        Ok(())
+    }
+
+    /// The root that this machine has known the repository by.
+    pub(crate) fn pinned_root(&self) -> Result<Option<WriterId>> {
+        let Some(path) = self.root_path() else { return Ok(None) };
+        let Some(text) = read_text(&path)? else { return Ok(None) };
+        let damaged = || RepositoryError::damaged(path.display(), "it is not the fingerprint of a root");
+        WriterId::from_hex(text.trim()).map(Some).ok_or_else(damaged)
+    }
+
+    fn root_path(&self) -> Option<PathBuf> {
+        Some(self.directory.as_ref()?.join("root"))
     }
 
     fn head_path(&self, what: &Head<'_>) -> Option<PathBuf> {

@@ -16,6 +16,8 @@ use lifeboat_base::clock::Timestamp;
 pub(crate) struct Trust {
     pub(crate) root: PublicKey,
     pub(crate) roster: Roster,
+    /// The body of the roster as the root signed it.
+    pub(crate) roster_signed: Vec<u8>,
     /// Rosters of origins, each for the bodies that name its repository.
     pub(crate) origins: Vec<Roster>,
 }
@@ -53,6 +55,11 @@ impl Trust {
             .filter(|roster| roster.repository == *repository)
             .flat_map(|roster| &roster.writers)
             .find(|writer| writer.public.id() == *id)
+    }
+
+    /// The role of a writer of this repository.
+    pub(crate) fn role(&self, id: &WriterId) -> Option<Role> {
+        self.writer(&self.roster.repository, id).map(|writer| writer.role)
     }
 
     fn rosters(&self) -> impl Iterator<Item = &Roster> {

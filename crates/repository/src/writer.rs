@@ -13,7 +13,7 @@ use crate::crypto::Signer;
 use crate::envelope::ObjectType;
 use crate::error::{RepositoryError, Result};
 use crate::ids::{ChunkId, DatasetName, Position};
-use crate::index::ChunkRole;
+use crate::index::{ChunkRole, Depths};
 use crate::layout;
 use crate::lease::WriterLease;
 use crate::pack::{BlockKind, ChunkRecord};
@@ -446,11 +446,11 @@ impl SnapshotWriter {
     }
 
     fn store_leaf(&mut self, page_bytes: usize, pages: &[u8], base_id: Option<ChunkId>) -> Result<ChunkId> {
-        let base = base_id.and_then(|id| self.reader.leaf(&id).ok().map(|(leaf, depth)| (id, leaf, depth)));
+        let base = base_id.and_then(|id| Some((id, self.reader.leaf(&id).ok()?.0)));
         let mut leaf = Leaf { slots: Vec::with_capacity(pages.len() / page_bytes) };
         let mut fresh: Vec<(usize, &[u8])> = Vec::new();
         for (n, page) in pages.chunks_exact(page_bytes).enumerate() {
-            let slot = self.page_slot(n, page, base.as_ref().map(|(_, leaf, _)| leaf))?;
+            let slot = self.page_slot(n, page, base.as_ref().map(|(_, leaf)| leaf))?;
             if slot.is_none() {
                 fresh.push((n, page));
             }
@@ -464,9 +464,11 @@ impl SnapshotWriter {
         if self.is_known(ChunkRole::Leaf, &id) {
             return Ok(id);
         }
-        let delta = base
-            .filter(|(base_id, ..)| self.is_known(ChunkRole::Leaf, base_id))
-            .and_then(|(base_id, base, depth)| Some((leaf.encode_delta(&base, &base_id, depth)?, base_id)));
+        // What the base stands on in present packs counts: a copy of it that is condemned may go.
+        let delta = base.and_then(|(base_id, base)| {
+            let depth = Depths::of_present(&self.reader.index(), &base_id)?;
+            Some((leaf.encode_delta(&base, &base_id, u8::try_from(depth).ok()?)?, base_id))
+        });
         match delta {
             Some((bytes, base)) => {
                 let record = ChunkRecord { id, length: bytes.len() as u32, base: Some(base) };

@@ -8,6 +8,8 @@ mod fuzzing;
 mod leaders;
 mod logs;
 mod pruning;
+mod regressions;
 mod rot;
 mod snapshots;
 mod support;
+mod trust;
