@@ -61,6 +61,9 @@ pub(crate) enum BenchError {
     /// A file could not be made durable.
     #[error("keep the results")]
     Keep(#[from] lifeboat_base::crashsafe::CrashsafeError),
+    /// Lifeboat's repository could not be read for a floor.
+    #[error("read the repository")]
+    Repository(#[from] lifeboat_repository::RepositoryError),
     /// The results could not be put into words.
     #[error("write the results as JSON")]
     Json(#[from] serde_json::Error),
@@ -92,6 +95,7 @@ impl Hint for BenchError {
             Self::Differ { .. } => {
                 Some("A time for a wrong restore means nothing; find out which tool made it.".to_owned())
             }
+            Self::Repository(error) => error.hint(),
             _ => None,
         }
     }

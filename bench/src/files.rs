@@ -186,6 +186,9 @@ impl Bench {
             let target = places.target();
             fs::create_dir_all(&target).map_err(|e| BenchError::io("create folder", &target, e))?;
         }
+        if let Some(mut ready) = tool.ready(&places, step) {
+            measure::run(&mut ready, &self.log)?;
+        }
         // Nobody pays for what another left in the page cache.
         measure::run(Command::new("sync").arg("-f").arg(&self.dir), &self.log)?;
         let cost = measure::durable(&mut command, &self.dir, &self.log)?;

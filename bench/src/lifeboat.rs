@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 /// Every repository here is thrown away: its secret is none.
-const PASSPHRASE: &str = "x";
+pub(crate) const PASSPHRASE: &str = "x";
 
 /// The program with all that it needs to know.
 #[derive(Clone, Debug)]

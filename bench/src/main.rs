@@ -6,7 +6,8 @@
 //! child processes, so that they are measured exactly like the others. So is everything here that needs
 //! memory: a child's peak can only be told apart while its parent stays small (see [`measure`]).
 //!
-//! It deliberately knows nothing of how Lifeboat works inside: it runs the program as a person would. It
+//! It runs the program as a person would. Of how Lifeboat works inside it knows only what the floors need that
+//! read Lifeboat's own packs ([`floor::planner`]), and what objects are called ([`torture`]). It
 //! judges no machine either: absolute times are printed beside what they were measured on, and only ratios
 //! within one run are held against the objectives.
 
@@ -63,6 +64,16 @@ fn run(task: Task) -> Result<u8, BenchError> {
         Task::FloorCheck { packs } => {
             floor::check::run(&packs).and_then(|seen| print(&seen.to_string())).map(|()| 0)
         }
+        Task::FloorPlan { repository, plan } => {
+            floor::planner::run(&repository, &plan).and_then(|totals| print(&totals.to_string())).map(|()| 0)
+        }
+        Task::FloorRestorePacks { plan, target } => {
+            rustix::process::umask(rustix::fs::Mode::empty());
+            floor::same::restore(&plan, &target).and_then(|totals| print(&totals.to_string())).map(|()| 0)
+        }
+        Task::FloorCheckPacks { plan } => floor::same::check(&plan)
+            .and_then(|seen| print(&format!("{} chunks, {} bytes", seen.files, seen.bytes)))
+            .map(|()| 0),
         Task::BuildTree { dir } => data::build(&dir).map(|()| 0),
         Task::ChangeTree { tree, undo, seed } => data::change(&tree, &undo, seed).map(|()| 0),
         Task::RevertTree { tree, undo } => data::revert(&tree, &undo).map(|()| 0),

@@ -64,10 +64,10 @@ const RATIOS: &[(Step, Of, &str, f64, bool)] = &[
     (Step::First, Of::Cpu, "floor", 1.35, false),
     (Step::First, Of::Cpu, "restic", 0.45, false),
     (Step::Unchanged, Of::Cpu, "restic", 0.25, false),
-    (Step::Restore, Of::Cpu, "floor", 1.2, false),
+    (Step::Restore, Of::Cpu, "floor-on-packs", 1.2, false),
     (Step::Restore, Of::Wall, "restic", 1.0, false),
     (Step::Restore, Of::Wall, "rustic", 1.0, true),
-    (Step::Check, Of::Cpu, "floor", 1.2, false),
+    (Step::Check, Of::Cpu, "floor-on-packs", 1.2, false),
 ];
 
 /// Every objective with its outcome.

@@ -26,6 +26,11 @@ lifeboat-bench floor-restore OUT TARGET
     The same backwards: read, decrypt, decompress, write, sync once.
 lifeboat-bench floor-check OUT
     Read, SHA-256, decrypt, decompress, BLAKE3 of every file.
+lifeboat-bench floor-plan REPOSITORY PLAN
+lifeboat-bench floor-restore-packs PLAN TARGET
+lifeboat-bench floor-check-packs PLAN
+    The last two loops on the packs of a repository of Lifeboat (a directory, passphrase `x`); the plan says
+    what is where and what opens it.
 
 DIR is LIFEBOAT_BENCH_DIR, or else `lifeboat-bench` in the temporary folder; it takes up to 20 GB.
 ";
@@ -59,6 +64,25 @@ pub(crate) enum Task {
     FloorCheck {
         /// Where `floor-backup` wrote.
         packs: PathBuf,
+    },
+    /// Writes down what the floors on Lifeboat's packs must know.
+    FloorPlan {
+        /// The repository.
+        repository: PathBuf,
+        /// The file to write.
+        plan: PathBuf,
+    },
+    /// The floor of a restore, on Lifeboat's packs.
+    FloorRestorePacks {
+        /// What `floor-plan` wrote.
+        plan: PathBuf,
+        /// A folder that does not exist, or is empty.
+        target: PathBuf,
+    },
+    /// The floor of a full check, on Lifeboat's packs.
+    FloorCheckPacks {
+        /// What `floor-plan` wrote.
+        plan: PathBuf,
     },
     /// Builds the tree (run by `files`).
     BuildTree {
@@ -131,6 +155,13 @@ pub(crate) fn parse(arguments: &[OsString]) -> Result<Task, BenchError> {
         "floor-backup" => Task::FloorBackup(floor_backup(&mut typed)?),
         "floor-restore" => Task::FloorRestore { packs: typed.path("OUT")?, target: typed.path("TARGET")? },
         "floor-check" => Task::FloorCheck { packs: typed.path("OUT")? },
+        "floor-plan" => {
+            Task::FloorPlan { repository: typed.path("REPOSITORY")?, plan: typed.path("PLAN")? }
+        }
+        "floor-restore-packs" => {
+            Task::FloorRestorePacks { plan: typed.path("PLAN")?, target: typed.path("TARGET")? }
+        }
+        "floor-check-packs" => Task::FloorCheckPacks { plan: typed.path("PLAN")? },
         "build-tree" => Task::BuildTree { dir: typed.path("DIR")? },
         "change-tree" => Task::ChangeTree {
             tree: typed.path("TREE")?,

@@ -1,5 +1,6 @@
 //! The tools that are measured, and how each is told to do the same thing.
 
+use crate::lifeboat::PASSPHRASE;
 use serde::{Serialize, Serializer};
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -58,6 +59,16 @@ impl Places {
         self.own.join("repository")
     }
 
+    /// Where Lifeboat keeps what it stores in the same round.
+    fn lifeboats_repository(&self) -> PathBuf {
+        self.own.with_file_name("lifeboat").join("repository")
+    }
+
+    /// What the floors on Lifeboat's packs are told.
+    fn plan(&self) -> PathBuf {
+        self.own.join("plan")
+    }
+
     /// Where it restores to.
     pub(crate) fn target(&self) -> PathBuf {
         self.own.join("restored")
@@ -84,6 +95,7 @@ pub(crate) struct Tool {
     program: fn(&Places) -> PathBuf,
     version: &'static [&'static str],
     prepare: fn(&Places) -> Option<Command>,
+    ready: fn(&Places, Step) -> Option<Command>,
     command: fn(&Places, Step) -> Option<Command>,
 }
 
@@ -101,6 +113,7 @@ pub(crate) const TOOLS: &[Tool] = &[
         program: |places| places.lifeboat.clone(),
         version: &["--version"],
         prepare: |places| Some(lifeboat(places, ["repo", "init", "--no-recovery-key"])),
+        ready: |_, _| None,
         command: lifeboat_step,
     },
     Tool {
@@ -109,6 +122,7 @@ pub(crate) const TOOLS: &[Tool] = &[
         program: |_| "restic".into(),
         version: &["version"],
         prepare: |places| Some(restic(places, ["init"])),
+        ready: |_, _| None,
         command: restic_step,
     },
     Tool {
@@ -117,6 +131,7 @@ pub(crate) const TOOLS: &[Tool] = &[
         program: |_| "borg".into(),
         version: &["--version"],
         prepare: |places| Some(borg(places, ["init", "-e", "repokey-blake2"], [places.repository()])),
+        ready: |_, _| None,
         command: borg_step,
     },
     Tool {
@@ -125,6 +140,7 @@ pub(crate) const TOOLS: &[Tool] = &[
         program: |_| "rustic".into(),
         version: &["--version"],
         prepare: |places| Some(rustic(places, ["init"])),
+        ready: |_, _| None,
         command: rustic_step,
     },
     Tool {
@@ -134,7 +150,17 @@ pub(crate) const TOOLS: &[Tool] = &[
         program: |places| places.bench.clone(),
         version: &[],
         prepare: |_| None,
+        ready: |_, _| None,
         command: floor_step,
+    },
+    Tool {
+        name: "floor-on-packs",
+        what: "the same loop, on the packs of Lifeboat's repository of the same round",
+        program: |places| places.bench.clone(),
+        version: &[],
+        prepare: |_| None,
+        ready: packs_plan,
+        command: packs_floor_step,
     },
     Tool {
         name: "shell",
@@ -142,6 +168,7 @@ pub(crate) const TOOLS: &[Tool] = &[
         program: |_| "openssl".into(),
         version: &["version"],
         prepare: |_| None,
+        ready: |_, _| None,
         command: shell_step,
     },
 ];
@@ -168,14 +195,16 @@ impl Tool {
         (self.prepare)(places)
     }
 
+    /// The command that must run before a step, if there is one; not measured.
+    pub(crate) fn ready(&self, places: &Places, step: Step) -> Option<Command> {
+        (self.ready)(places, step)
+    }
+
     /// The command for a step, where the tool has one.
     pub(crate) fn command(&self, places: &Places, step: Step) -> Option<Command> {
         (self.command)(places, step)
     }
 }
-
-/// Every repository here is thrown away: its secret is none.
-const PASSPHRASE: &str = "x";
 
 fn with_args<A: AsRef<OsStr>>(mut command: Command, args: impl IntoIterator<Item = A>) -> Command {
     command.args(args);
@@ -290,6 +319,27 @@ fn floor_step(places: &Places, step: Step) -> Option<Command> {
     }
 }
 
+fn packs_floor(places: &Places, verb: &str, words: &[&Path]) -> Command {
+    let mut command = Command::new(&places.bench);
+    command.arg(verb);
+    with_args(command, words.iter())
+}
+
+fn packs_plan(places: &Places, step: Step) -> Option<Command> {
+    matches!(step, Step::Restore | Step::Check)
+        .then(|| packs_floor(places, "floor-plan", &[&places.lifeboats_repository(), &places.plan()]))
+}
+
+fn packs_floor_step(places: &Places, step: Step) -> Option<Command> {
+    match step {
+        Step::Restore => {
+            Some(packs_floor(places, "floor-restore-packs", &[&places.plan(), &places.target()]))
+        }
+        Step::Check => Some(packs_floor(places, "floor-check-packs", &[&places.plan()])),
+        Step::First | Step::Unchanged | Step::Changed => None,
+    }
+}
+
 /// Key and counter are fixed: this floor measures AES, it keeps no secret.
 const AES: &str = "openssl enc -aes-256-ctr -K 000102030405060708090a0b0c0d0e0f000102030405060708090a0b0c0d0e0f \
                    -iv 000102030405060708090a0b0c0d0e0f";
@@ -318,6 +368,10 @@ mod tests {
         let places = Places { tree: "/t".into(), own: "/o".into(), bench: "b".into(), lifeboat: "l".into() };
         for tool in TOOLS {
             for step in [Step::First, Step::Restore, Step::Check] {
+                if tool.name == "floor-on-packs" && step == Step::First {
+                    assert!(tool.command(&places, step).is_none(), "it reads what Lifeboat wrote");
+                    continue;
+                }
                 assert!(tool.command(&places, step).is_some(), "{} {}", tool.name, step.title());
             }
         }

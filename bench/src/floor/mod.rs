@@ -5,12 +5,18 @@
 //! `floor-check` reads, hashes, decrypts, decompresses and hashes again. There is no deduplication, no
 //! index, no metadata beyond path, mode and length, no key management and no verification that a backup
 //! needs: what a real tool costs above this is the price of what it adds.
+//!
+//! [`same`] has the floors of restore and check on the very packs that Lifeboat reads; [`planner`] tells it
+//! beforehand where everything is.
 
 pub(crate) mod backup;
 pub(crate) mod check;
 pub(crate) mod packs;
+pub(crate) mod plan;
+pub(crate) mod planner;
 pub(crate) mod replay;
 pub(crate) mod restore;
+pub(crate) mod same;
 
 use std::fmt;
 

@@ -33,27 +33,6 @@ pub(crate) struct Entry {
     pub(crate) length: u64,
 }
 
-/// Where the floors of restore and check get their bytes.
-///
-/// SEAM: the objectives want these floors on *the same packs* as Lifeboat. A second implementation, which
-/// reads Lifeboat's own packs through `lifeboat-repository` and hands out the files of a snapshot in the
-/// order in which their blocks lie, goes beside [`OwnPacks`]; `replay`, `restore` and `check` stay as they
-/// are. Until then the floors read what `floor-backup` wrote from the same tree at the same level.
-pub(crate) trait Packs {
-    /// The files, in the order in which their contents follow each other in the blocks.
-    fn entries(&mut self) -> Result<Vec<Entry>, BenchError>;
-
-    /// Reads the next pack, as it is stored, into `pack`; false after the last one.
-    fn next_pack(&mut self, pack: &mut Vec<u8>) -> Result<bool, BenchError>;
-
-    /// Decrypts and decompresses each block of a pack, in order, for `visit`.
-    fn open_blocks(
-        &mut self,
-        pack: &mut [u8],
-        visit: &mut dyn FnMut(&[u8]) -> Result<(), BenchError>,
-    ) -> Result<(), BenchError>;
-}
-
 /// The one key of a floor's folder.
 struct Sealer(LessSafeKey);
 
@@ -252,10 +231,9 @@ impl OwnPacks {
         let opener = Opener { sealer, decompressor, plain: Vec::new() };
         Ok(Self { folder: folder.to_owned(), opener, packs: 0, blocks: 0 })
     }
-}
 
-impl Packs for OwnPacks {
-    fn entries(&mut self) -> Result<Vec<Entry>, BenchError> {
+    /// The files, in the order in which their contents follow each other in the blocks.
+    pub(crate) fn entries(&mut self) -> Result<Vec<Entry>, BenchError> {
         let path = self.folder.join("manifest");
         let mut bytes = fs::read(&path).map_err(|e| BenchError::io("read", &path, e))?;
         let sealed = next_block(&mut bytes.as_mut_slice()).ok_or_else(|| damaged(&path, "is cut short"))?;
@@ -264,7 +242,8 @@ impl Packs for OwnPacks {
         decode(plain).ok_or_else(|| damaged(&path, "is not a manifest"))
     }
 
-    fn next_pack(&mut self, pack: &mut Vec<u8>) -> Result<bool, BenchError> {
+    /// Reads the next pack, as it is stored, into `pack`; false after the last one.
+    pub(crate) fn next_pack(&mut self, pack: &mut Vec<u8>) -> Result<bool, BenchError> {
         let path = pack_path(&self.folder, self.packs);
         pack.clear();
         match File::open(&path).and_then(|mut file| std::io::Read::read_to_end(&mut file, pack)) {
@@ -277,7 +256,8 @@ impl Packs for OwnPacks {
         }
     }
 
-    fn open_blocks(
+    /// Decrypts and decompresses each block of a pack, in order, for `visit`.
+    pub(crate) fn open_blocks(
         &mut self,
         mut pack: &mut [u8],
         visit: &mut dyn FnMut(&[u8]) -> Result<(), BenchError>,

@@ -1,7 +1,7 @@
 //! The way back, common to restore and check: packs become blocks, blocks become files.
 
 use super::Totals;
-use super::packs::{Entry, Packs};
+use super::packs::{Entry, OwnPacks};
 use crate::error::BenchError;
 use std::path::PathBuf;
 
@@ -24,7 +24,7 @@ pub(crate) trait Visitor {
 ///
 /// # Errors
 /// Where a pack is damaged, missing or too much, or with what the visitor says.
-pub(crate) fn replay(packs: &mut dyn Packs, visitor: &mut dyn Visitor) -> Result<Totals, BenchError> {
+pub(crate) fn replay(packs: &mut OwnPacks, visitor: &mut dyn Visitor) -> Result<Totals, BenchError> {
     let entries = packs.entries()?;
     let mut files = Files { entries: entries.iter(), left: 0, open: false, visitor };
     files.advance()?;

@@ -189,7 +189,8 @@ impl Ledger {
         let of_dataset = |position: &str| position.split('/').next() == Some(point.dataset.as_str());
         let positions: BTreeSet<&str> = self.known.values().map(|k| k.point.position.as_str()).collect();
         let known = self.known.values().filter(|known| {
-            known.point.dataset == point.dataset && (known.point.taken, &known.point.id) > (point.taken, &point.id)
+            known.point.dataset == point.dataset
+                && (known.point.taken, &known.point.id) > (point.taken, &point.id)
         });
         let unseen = tombstones.iter().filter(|p| of_dataset(p) && !positions.contains(p.as_str()));
         known.count() + unseen.count()

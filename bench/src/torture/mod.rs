@@ -149,6 +149,8 @@ struct Run {
     tally: Mutex<Tally>,
     /// How long each kind of process takes undisturbed.
     expected: Mutex<BTreeMap<Verb, Duration>>,
+    /// What was frozen past its lease and then ended with an error.
+    gave_up: Mutex<Vec<String>>,
     /// How many processes are frozen now.
     frozen: AtomicUsize,
     watch: Stopwatch,
@@ -186,6 +188,7 @@ impl Run {
             ledger: Mutex::default(),
             tally: Mutex::default(),
             expected: Mutex::default(),
+            gave_up: Mutex::default(),
             frozen: AtomicUsize::new(0),
             watch: Stopwatch::start(),
         })
@@ -203,7 +206,12 @@ impl Run {
                 let tally = self.tally().clone();
                 progress(&format!(
                     "round {}: {} acknowledged, {} prunes deleted packs, {} killed, {} frozen, {} restores equal, {:.0} s",
-                    round + 1, tally.acknowledged, tally.deleting, tally.killed, tally.frozen, tally.compared,
+                    round + 1,
+                    tally.acknowledged,
+                    tally.deleting,
+                    tally.killed,
+                    tally.frozen,
+                    tally.compared,
                     self.watch.elapsed().as_secs_f64()
                 ));
             }
@@ -212,8 +220,9 @@ impl Run {
     }
 
     fn round(&self, round: u32) -> Violated<()> {
-        let draws: Vec<Draw> =
-            (0..WRITERS).map(|w| Draw::new(self.options.seed, &format!("round {round} writer {w}"))).collect();
+        let draws: Vec<Draw> = (0..WRITERS)
+            .map(|w| Draw::new(self.options.seed, &format!("round {round} writer {w}")))
+            .collect();
         let ends: Vec<Violated<()>> = std::thread::scope(|scope| {
             let threads: Vec<_> = self
                 .writers
@@ -269,14 +278,21 @@ impl Run {
         };
         let ended = arena.run(&mut command, fate, &told).map_err(in_words)?;
         self.count(verb, fate, &ended);
-        let excused = ended.was_killed() && ended.struck;
+        let killed = ended.was_killed() && ended.struck;
         // 5 says that something was left out: a prune may leave what others still hold to the next one.
         let fine = ended.code() == Some(0) || (verb == Verb::Prune && ended.code() == Some(5));
-        if excused || fine {
+        if killed || fine {
             return Ok(ended);
         }
-        let status = ended.said();
-        Err(format!("{} (fate {fate:?})", say(&failed(&command, &status, b""))))
+        let failure = format!("{} (fate {fate:?})", say(&failed(&command, &ended.said(), b"")));
+        // Whoever was frozen past his lease has lost his claim. That he gives up, and says so, loses nothing;
+        // it is counted and shown all the same, since going on would be better.
+        if ended.struck && fate.frozen().is_some_and(|time| time > LEASE) && ended.code() == Some(1) {
+            progress(&format!("gave up: {failure}"));
+            lock(&self.gave_up).push(failure);
+            return Ok(ended);
+        }
+        Err(failure)
     }
 
     fn count(&self, verb: Verb, fate: Fate, ended: &Ended) {
@@ -323,7 +339,7 @@ impl Run {
         let wait = if draw.percent(15) { "100ms" } else { "30s" };
         let args = ["prune", "--at-least", &keep, "--max-unused", unused, "--wait", wait];
         let ended = self.process(writer, Verb::Prune, &args, fate)?;
-        if ended.code().is_none() {
+        if !matches!(ended.code(), Some(0 | 5)) {
             return Ok(());
         }
         let document = parsed(&ended)?;
@@ -365,7 +381,8 @@ impl Run {
     /// Whatever has happened, the next backup succeeds.
     fn next_backup(&self, round: u32, draw: &mut Draw) -> Violated<()> {
         let writer = &self.writers[round as usize % WRITERS];
-        let dataset = if (round as usize / WRITERS) % 2 == 0 { own_dataset(writer) } else { SHARED.to_owned() };
+        let dataset =
+            if (round as usize / WRITERS) % 2 == 0 { own_dataset(writer) } else { SHARED.to_owned() };
         self.backup(writer, &dataset, Fate::CALM, draw).map_err(|e| format!("the next backup: {e}"))
     }
 
@@ -474,7 +491,8 @@ fn init(lifeboat: &Lifeboat) -> Result<(), BenchError> {
 }
 
 fn parsed(ended: &Ended) -> Violated<Value> {
-    serde_json::from_slice(&ended.stdout).map_err(|error| format!("it printed no JSON ({error}): {}", ended.said()))
+    serde_json::from_slice(&ended.stdout)
+        .map_err(|error| format!("it printed no JSON ({error}): {}", ended.said()))
 }
 
 fn summary(options: &Torture, run: &Run, tally: &Tally, violation: Option<&str>) -> String {
@@ -495,6 +513,7 @@ fn summary(options: &Torture, run: &Run, tally: &Tally, violation: Option<&str>)
         ("processes killed", tally.killed),
         ("processes frozen", tally.frozen),
         ("… for longer than the lease", tally.frozen_past_lease),
+        ("… which then gave up with an error", lock(&run.gave_up).len() as u64),
         ("snapshots forgotten by retention", ledger.forgotten() as u64),
         ("restores compared byte for byte", tally.compared),
         ("full checks, nothing found", tally.checks),
@@ -514,7 +533,9 @@ fn summary(options: &Torture, run: &Run, tally: &Tally, violation: Option<&str>)
     }
     let _ = match violation {
         None => writeln!(text, "\nNothing that was acknowledged was lost, and nothing else was violated."),
-        Some(what) => writeln!(text, "\n**Violated**: {what}\nEverything is kept in {}.", options.dir.display()),
+        Some(what) => {
+            writeln!(text, "\n**Violated**: {what}\nEverything is kept in {}.", options.dir.display())
+        }
     };
     text
 }

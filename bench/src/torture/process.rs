@@ -144,12 +144,7 @@ impl Arena<'_> {
     }
 
     /// Waits until the moment has come; false where the process ended before.
-    fn wait_for_moment(
-        &self,
-        child: &mut Child,
-        moment: Moment,
-        claims: usize,
-    ) -> Result<bool, BenchError> {
+    fn wait_for_moment(&self, child: &mut Child, moment: Moment, claims: usize) -> Result<bool, BenchError> {
         let (part, mut claimed) = match moment {
             Moment::AfterStart(part) => (part, true),
             Moment::AfterClaim(part) => (part, false),
