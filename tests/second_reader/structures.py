@@ -240,7 +240,7 @@ def parse_identities(data, magic, head):
     """A list of chunks or an inner node: a magic, perhaps a count, identities."""
     need(data[:4] == magic and len(data) % 32 == head % 32, "no " + magic.decode())
     identities = [data[i:i + 32] for i in range(head, len(data), 32)]
-    need(0 < len(identities) <= 1024 and (head == 4 or le(len(identities), 2) == data[4:6]), "another count")
+    need(len(identities) <= 1024 and (head == 4 or le(len(identities), 2) == data[4:6]), "another count")
     return identities
 
 
