@@ -198,6 +198,14 @@ const NEW_FOLDER: &str = "new";
 /// # Errors
 /// With the file that cannot be changed; the tree is then built anew by the next run.
 pub(crate) fn change(tree: &Path, undo: &Path, seed: u64) -> Result<(), BenchError> {
+    change_into(tree, undo, seed, NEW_FOLDER)
+}
+
+/// As [`change`], with the new files in a folder of another name: for many changes one after another.
+///
+/// # Errors
+/// As [`change`].
+pub(crate) fn change_into(tree: &Path, undo: &Path, seed: u64, new_folder: &str) -> Result<(), BenchError> {
     fs::create_dir_all(undo).map_err(|e| BenchError::io("create folder", undo, e))?;
     let mut files = tree::files(tree)?;
     shuffle(&mut files, seed);
@@ -217,7 +225,7 @@ pub(crate) fn change(tree: &Path, undo: &Path, seed: u64) -> Result<(), BenchErr
             break;
         }
     }
-    add_new(&tree.join(NEW_FOLDER), seed)
+    add_new(&tree.join(new_folder), seed)
 }
 
 fn keep(path: &Path, kept: &Path, meta: &Metadata) -> Result<(), BenchError> {

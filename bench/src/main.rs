@@ -11,6 +11,7 @@
 //! judges no machine either: absolute times are printed beside what they were measured on, and only ratios
 //! within one run are held against the objectives.
 
+mod churn;
 mod data;
 mod draw;
 mod error;
@@ -53,6 +54,7 @@ fn run(task: Task) -> Result<u8, BenchError> {
     match task {
         Task::Help => print(options::HELP).map(|()| 0),
         Task::Files(files) => files::run(&files),
+        Task::Churn(churn) => churn::run(&churn),
         Task::Torture(torture) => torture::run(&torture),
         Task::FloorBackup(backup) => {
             floor::backup::run(&backup).and_then(|totals| print(&totals.to_string())).map(|()| 0)

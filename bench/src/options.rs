@@ -1,5 +1,6 @@
 //! The command line, as typed and as meant.
 
+use crate::churn::Churn;
 use crate::error::BenchError;
 use crate::torture::Torture;
 use std::ffi::OsString;
@@ -14,6 +15,11 @@ lifeboat-bench files [--pairs N] [--json] [--dir DIR] [--lifeboat PROGRAM] [--wi
     unchanged backup, restore, full check and a backup after 1 % of change with every tool in turn, N times
     (5), and prints the medians, the ratios and the objectives as Markdown, or with --json as JSON. Both are
     also kept in DIR. Exit 3: an objective is missed; 4: one could not be measured.
+
+lifeboat-bench churn [--generations N] [--keep N] [--tree DIR] [--database-mib N] [--dir DIR] [--lifeboat PROGRAM]
+    N generations (50) of 1 % change to a copy of the tree, and to a SQLite database (200 MiB), each backed up
+    and pruned to the newest N (5); then the size of the repository and what a full restore reads, beside a
+    fresh repository with the same snapshots. Exit 3: a bound is missed.
 
 lifeboat-bench torture [--rounds N] [--seed N] [--dir DIR] [--lifeboat PROGRAM]
     Two writers at once on one repository: backups, prunes and restores, each killed or frozen at a random
@@ -49,6 +55,8 @@ pub(crate) enum Task {
     Help,
     /// The whole comparison on the tree.
     Files(Files),
+    /// Many generations of change.
+    Churn(Churn),
     /// Processes killed and frozen at random.
     Torture(Torture),
     /// The floor of a first backup.
@@ -151,6 +159,7 @@ pub(crate) fn parse(arguments: &[OsString]) -> Result<Task, BenchError> {
     let verb = typed.words.remove(0);
     let task = match verb.to_str().unwrap_or_default() {
         "files" => Task::Files(files(&mut typed)?),
+        "churn" => Task::Churn(churn(&mut typed)?),
         "torture" => Task::Torture(torture(&mut typed)?),
         "floor-backup" => Task::FloorBackup(floor_backup(&mut typed)?),
         "floor-restore" => Task::FloorRestore { packs: typed.path("OUT")?, target: typed.path("TARGET")? },
@@ -190,15 +199,33 @@ fn files(typed: &mut Typed) -> Result<Files, BenchError> {
         let known: Vec<_> = crate::tools::names().collect();
         return Err(BenchError::Usage(format!("--without {unknown}: the tools are {}", known.join(", "))));
     }
-    let dir = typed.value("--dir")?.or_else(|| std::env::var_os("LIFEBOAT_BENCH_DIR"));
+    let dir = work_folder(typed)?;
     let lifeboat = typed.value("--lifeboat")?.map_or_else(beside_this_program, PathBuf::from);
     Ok(Files {
         pairs,
         json: typed.flag("--json"),
-        dir: dir.map_or_else(|| std::env::temp_dir().join("lifeboat-bench"), PathBuf::from),
+        dir,
         lifeboat,
         without,
     })
+}
+
+fn work_folder(typed: &mut Typed) -> Result<PathBuf, BenchError> {
+    let dir = typed.value("--dir")?.or_else(|| std::env::var_os("LIFEBOAT_BENCH_DIR"));
+    Ok(dir.map_or_else(|| std::env::temp_dir().join("lifeboat-bench"), PathBuf::from))
+}
+
+fn churn(typed: &mut Typed) -> Result<Churn, BenchError> {
+    let generations = typed.number("--generations", 50)?;
+    let keep = typed.number("--keep", 5)?;
+    let database_mib = typed.number("--database-mib", 200)?;
+    if generations == 0 || keep == 0 || database_mib == 0 {
+        return Err(BenchError::Usage("churn needs at least 1 of everything".to_owned()));
+    }
+    let tree = typed.value("--tree")?.map(PathBuf::from);
+    let dir = work_folder(typed)?;
+    let lifeboat = typed.value("--lifeboat")?.map_or_else(beside_this_program, PathBuf::from);
+    Ok(Churn { generations, keep, tree, database_mib, dir, lifeboat })
 }
 
 fn torture(typed: &mut Typed) -> Result<Torture, BenchError> {
@@ -313,6 +340,12 @@ mod tests {
         };
         assert_eq!((files.pairs, files.json, files.dir), (7, true, "/d".into()));
         assert_eq!(files.without, ["borg", "rustic"]);
+        let Task::Torture(torture) = parsed("torture --rounds 9 --seed 7 --dir /d").unwrap() else {
+            panic!("not torture");
+        };
+        assert_eq!((torture.rounds, torture.seed, torture.dir), (9, 7, "/d".into()));
+        let Task::Churn(churn) = parsed("churn --tree /t --keep 3").unwrap() else { panic!("not churn") };
+        assert_eq!((churn.generations, churn.keep, churn.tree), (50, 3, Some("/t".into())));
         let backup = FloorBackup { tree: "t".into(), out: "o".into(), block_bytes: 1 << 20, level: 3 };
         assert_eq!(parsed("floor-backup t o --block-mib 1").unwrap(), Task::FloorBackup(backup));
     }
@@ -324,6 +357,8 @@ mod tests {
             "files --pairs",
             "files --pairs x",
             "files --pairs 0",
+            "churn --generations 0",
+            "torture --seed x",
             "files --without everything",
             "files extra",
             "floor-backup t",
