@@ -128,6 +128,17 @@ impl RepositoryError {
         Self::Damaged { object: object.to_string(), what: what.to_string() }
     }
 
+    /// Whether it is about one object that is damaged or missing, so that others can still be read.
+    pub fn is_about_one_object(&self) -> bool {
+        match self {
+            Self::Damaged { .. } | Self::MissingChunk(_) | Self::NewerFormat { .. } => true,
+            Self::Store(error) => {
+                matches!(error.kind, ObjectErrorKind::NotFound | ObjectErrorKind::Truncated)
+            }
+            _ => false,
+        }
+    }
+
     /// Whether an object that was asked for does not exist.
     pub fn is_not_found(&self) -> bool {
         matches!(self, Self::Store(error) if error.kind == ObjectErrorKind::NotFound)

@@ -9,6 +9,7 @@
 use crate::error::{RepositoryError, Result};
 use crate::ids::{BulkName, ChunkId, RepositoryId};
 use crate::pack::{BlockKind, BlockRecord, ChunkRecord, HEADER_BYTES, MAX_BLOCK_BYTES, MAX_PACK_BYTES};
+use crate::snapshots::Unreadable;
 use lifeboat_base::random;
 use std::collections::HashMap;
 
@@ -312,6 +313,8 @@ pub(crate) struct Index {
     pub(crate) entries: Vec<Located>,
     /// For each delta: identity, block and base, sorted.
     deltas: Vec<(ChunkId, u32, ChunkId)>,
+    /// Index objects that do not count: damaged, or not signed by a writer.
+    pub(crate) unreadable: Vec<Unreadable>,
 }
 
 impl Index {

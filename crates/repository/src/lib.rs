@@ -73,7 +73,7 @@ pub use log::{
 pub use pack::{BlockKind, fuzz_table};
 pub use pages::fuzz_pages;
 pub use prune::{PruneOptions, PruneReport, prune, prune_with};
-pub use reader::{Deliver, Piece, PieceSource, Reader, Request};
+pub use reader::{Deliver, Lost, Piece, PieceSource, Reader, Request};
 pub use repository::{Environment, InitOptions, Repository, new_recovery_lock};
 pub use snapshots::{Published, Unreadable};
 pub use state::LocalState;

@@ -1,5 +1,6 @@
 //! Reading the index of a repository, while others write to it and prune it.
 
+use crate::bodies::Role;
 use crate::envelope::ObjectType;
 use crate::error::{RepositoryError, Result};
 use crate::ids::BulkName;
@@ -7,6 +8,7 @@ use crate::index::{self, Index, IndexedPack, Standing};
 use crate::layout;
 use crate::lists::Lists;
 use crate::repository::Repository;
+use crate::snapshots::{Unreadable, noting};
 use crate::trust::Need;
 use lifeboat_objects::{Key, list_all};
 
@@ -15,7 +17,8 @@ const MAX_LOADING_ATTEMPTS: u32 = 5;
 
 impl Repository {
     /// Reads every index object that is not dead. Packs that a verdict names are left out, those that the
-    /// open list names are marked as condemned.
+    /// open list names are marked as condemned. Index objects that fail their checks are left out and named:
+    /// anybody who can create objects can make one.
     pub(crate) fn load_index(&self, lists: &Lists) -> Result<Index> {
         let mut last = None;
         for _ in 0..MAX_LOADING_ATTEMPTS {
@@ -28,10 +31,17 @@ impl Repository {
         Err(last.unwrap_or(RepositoryError::Aborted))
     }
 
+    /// As [`Repository::load_index`], for prune: what cannot be read might describe what is needed, so that
+    /// nothing may be deleted beside it.
+    pub(crate) fn load_whole_index(&self, lists: &Lists) -> Result<Index> {
+        let mut index = self.load_index(lists)?;
+        index.unreadable.pop().map_or(Ok(index), |unreadable| Err(unreadable.error))
+    }
+
     fn load_listed(&self, lists: &Lists) -> Result<Index> {
         let mut index = Index::default();
         let mut known = std::collections::HashSet::new();
-        for (_, packs) in self.index_objects(lists)? {
+        for (_, packs) in self.index_objects_noting(lists, &mut index.unreadable)? {
             index.add(packs, &mut |name| {
                 if lists.is_dead(name) || !known.insert(*name) {
                     None
@@ -47,12 +57,30 @@ impl Repository {
     }
 
     /// Every index object that no verdict names, with the packs that it describes.
+    ///
+    /// # Errors
+    /// Where one of them fails its checks.
     pub(crate) fn index_objects(&self, lists: &Lists) -> Result<Vec<(BulkName, Vec<IndexedPack>)>> {
+        let mut unreadable = Vec::new();
+        let objects = self.index_objects_noting(lists, &mut unreadable)?;
+        unreadable.pop().map_or(Ok(objects), |unreadable| Err(unreadable.error))
+    }
+
+    fn index_objects_noting(
+        &self,
+        lists: &Lists,
+        unreadable: &mut Vec<Unreadable>,
+    ) -> Result<Vec<(BulkName, Vec<IndexedPack>)>> {
         let mut objects = Vec::new();
         for listed in list_all(&*self.store, layout::INDEX)? {
             let Some(name) = layout::bulk_name(&listed.key) else { continue };
-            if !lists.is_dead(&name) {
-                objects.push((name, self.read_index_object(&listed.key, &name)?));
+            if lists.is_dead(&name) {
+                continue;
+            }
+            match self.read_index_object(&listed.key, &name) {
+                // Superseded since it was listed.
+                Err(error) if error.is_not_found() => return Err(error),
+                read => objects.extend(noting(unreadable, &listed.key, read)?.map(|packs| (name, packs))),
             }
         }
         Ok(objects)
@@ -67,7 +95,11 @@ impl Repository {
         if kind != ObjectType::Index {
             return Err(RepositoryError::damaged(key, format!("it is a {kind:?}")));
         }
-        self.check_signature(kind, key, &signed, Need::Write)?;
-        index::decode_for(&signed.body, &self.id())
+        let writer = self.check_signature(kind, key, &signed, Need::Write)?;
+        let packs = index::decode_for(&signed.body, &self.id())?;
+        // Whoever can only write has identities of its own (docs/format.md, Write-only hosts), and must not
+        // put chunks under those of others.
+        let serves = self.trust().role(&writer) != Some(Role::WriteOnly);
+        Ok(if serves { packs } else { Vec::new() })
     }
 }

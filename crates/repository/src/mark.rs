@@ -16,9 +16,16 @@ pub(crate) struct Live {
     /// For each entry of the index whether this copy is the one to keep.
     keep: Vec<bool>,
     /// The slots that are needed, for each page block.
-    pages: HashMap<ChunkId, BTreeSet<u16>>,
+    pages: HashMap<ChunkId, NeededPages>,
     /// Bytes of content and metadata as they lie in blocks, before compression.
     pub(crate) raw_bytes: u64,
+}
+
+/// What is needed of a page block.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct NeededPages {
+    pub(crate) slots: BTreeSet<u16>,
+    pub(crate) page_bytes: u32,
 }
 
 impl Live {
@@ -28,7 +35,7 @@ impl Live {
     }
 
     /// The slots of a page block that are needed.
-    pub(crate) fn slots(&self, block: &ChunkId) -> Option<&BTreeSet<u16>> {
+    pub(crate) fn slots(&self, block: &ChunkId) -> Option<&NeededPages> {
         self.pages.get(block)
     }
 }
@@ -99,9 +106,10 @@ impl Marking<'_> {
         match reference {
             Reference::Node(id) | Reference::Chunk(id) => self.chunk(id, ChunkRole::Bytes),
             Reference::Leaf(id) => self.chunk(id, ChunkRole::Leaf),
-            Reference::Page { block, slot, .. } => {
-                let slots = self.live.pages.entry(*block).or_default();
-                if !slots.insert(*slot) || slots.len() > 1 {
+            Reference::Page { block, slot, page_bytes } => {
+                let needed = self.live.pages.entry(*block).or_default();
+                needed.page_bytes = *page_bytes;
+                if !needed.slots.insert(*slot) || needed.slots.len() > 1 {
                     return Ok(());
                 }
                 self.page_block(block)

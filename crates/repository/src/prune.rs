@@ -105,7 +105,7 @@ pub fn prune_with(
     let signer = repository.writer()?;
     repository.trust().permit(&signer.id(), Need::Maintain)?;
     let mut prune = Prune { repository, signer, options, cut_offs, report: PruneReport::default() };
-    let lists = repository.read_lists()?;
+    let lists = repository.read_whole_lists()?;
     if let Some(open) = lists.open.clone() {
         if options.dry_run {
             prune.report.waiting_for.push(format!("condemn list {} to be concluded", open.number));
@@ -146,7 +146,7 @@ impl Prune<'_> {
     }
 
     fn open_and_conclude(&mut self) -> Result<()> {
-        let lists = self.repository.read_lists()?;
+        let lists = self.repository.read_whole_lists()?;
         let (proposal, leftovers) = self.propose(&lists)?;
         self.report.live_bytes = proposal.live_bytes;
         self.report.total_bytes = proposal.total_bytes;
@@ -185,7 +185,7 @@ impl Prune<'_> {
     /// What a new list should name, and dead objects that earlier prunes left behind.
     fn propose(&self, lists: &Lists) -> Result<(Proposal, BulkSet)> {
         let snapshots = self.repository.needed_snapshots(|| self.pinned())?;
-        let reader = Reader::with_index(self.repository, Arc::new(self.repository.load_index(lists)?));
+        let reader = Reader::with_index(self.repository, Arc::new(self.repository.load_whole_index(lists)?));
         let index = reader.index();
         let live = mark(&reader, &snapshots)?;
         let pack_bytes = u64::from(self.repository.config.pack_bytes);
@@ -320,11 +320,16 @@ impl Prune<'_> {
 
     /// What of a list may be deleted, once everything that is needed is safe elsewhere.
     fn judge(&mut self, list: &BulkSet) -> Result<BulkSet> {
-        let lists = self.repository.read_lists()?;
+        let lists = self.repository.read_whole_lists()?;
+        let is_open = lists.open.as_ref().is_some_and(|open| open.number == list.number);
+        if !is_open && lists.newest_verdict < list.number {
+            // Writers see what is condemned in this list alone: without it nothing may be concluded.
+            return Err(RepositoryError::damaged(layout::condemned(list.number), "it is not there any more"));
+        }
         // Snapshots are read before the index: whatever they refer to was indexed before they were
         // published.
         let snapshots = self.repository.needed_snapshots(|| self.pinned())?;
-        let reader = Reader::with_index(self.repository, Arc::new(self.repository.load_index(&lists)?));
+        let reader = Reader::with_index(self.repository, Arc::new(self.repository.load_whole_index(&lists)?));
         let live = mark(&reader, &snapshots)?;
         let index = reader.index();
         let spared = spared(&index, &live, list);

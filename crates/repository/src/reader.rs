@@ -14,6 +14,7 @@ use crate::layout;
 use crate::pack::{self, BlockKind, HEADER_BYTES, Inflater};
 use crate::pages::PageBlock;
 use crate::repository::Repository;
+use crate::snapshots::is_about_one_object;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -65,10 +66,17 @@ pub struct Request {
 }
 
 /// What takes the bytes that were requested: the request's token and the bytes.
+///
+/// # Errors
+/// Its own: they end the fetching.
 pub type Deliver<'d> = dyn Fn(u64, &[u8]) -> Result<(), Box<dyn std::error::Error + Send + Sync>> + Sync + 'd;
 
 /// A decompressed block, by pack and number.
 type CachedBlock = ((BulkName, u32), Arc<Vec<u8>>);
+
+/// What takes the requests that cannot be had, because what they need is damaged or missing: the token, and
+/// why. The rest goes on where it returns `Ok`.
+pub type Lost<'d> = dyn Fn(u64, RepositoryError) -> Result<()> + Sync + 'd;
 
 /// Reads chunks of a repository. Shared between threads.
 #[derive(Debug)]
@@ -101,6 +109,13 @@ impl Reader {
     /// The repository.
     pub fn repository(&self) -> &Arc<Repository> {
         &self.repository
+    }
+
+    /// Names the index objects that do not count, because they are damaged or nobody may have signed them: what
+    /// only they describe cannot be read. A line each, for people.
+    pub fn left_out(&self) -> Vec<String> {
+        let line = |u: &crate::Unreadable| format!("{}: {}", u.object, lifeboat_base::report(&u.error));
+        self.index().unreadable.iter().map(line).collect()
     }
 
     pub(crate) fn index(&self) -> Arc<Index> {
@@ -282,27 +297,44 @@ impl Reader {
     /// # Errors
     /// The first failure of a request or of `deliver`; some requests may have been delivered by then.
     pub fn fetch(&self, requests: Vec<Request>, threads: usize, deliver: &Deliver<'_>) -> Result<()> {
-        let index = self.index();
-        let jobs = match plan(&index, requests.clone()) {
-            Ok(jobs) => jobs,
-            Err(RepositoryError::MissingChunk(_)) => {
-                let index = self.refresh(&index)?;
-                return self.run(&index, plan(&index, requests)?, threads, deliver);
-            }
-            Err(error) => return Err(error),
-        };
-        drop(requests);
-        self.run(&index, jobs, threads, deliver)
+        self.fetch_what_is_left(requests, threads, deliver, &|_, error| Err(error))
     }
 
-    fn run(&self, index: &Arc<Index>, jobs: Vec<Job>, threads: usize, deliver: &Deliver<'_>) -> Result<()> {
+    /// As [`Reader::fetch`], and goes on beside what is damaged or missing: every request is either delivered
+    /// or lost, once.
+    ///
+    /// # Errors
+    /// What `deliver` or `lost` says, and what concerns more than single objects.
+    pub fn fetch_what_is_left(
+        &self,
+        requests: Vec<Request>,
+        threads: usize,
+        deliver: &Deliver<'_>,
+        lost: &Lost<'_>,
+    ) -> Result<()> {
+        let index = self.index();
+        let (jobs, missing) = plan(&index, requests);
+        let sink = Sink { deliver, lost };
+        self.run(&index, jobs, threads, sink)?;
+        if missing.is_empty() {
+            return Ok(());
+        }
+        let index = self.refresh(&index)?;
+        let (jobs, missing) = plan(&index, missing);
+        for request in missing {
+            lost(request.token, RepositoryError::MissingChunk(request.source.chunk()))?;
+        }
+        self.run(&index, jobs, threads, sink)
+    }
+
+    fn run(&self, index: &Arc<Index>, jobs: Vec<Job>, threads: usize, sink: Sink<'_>) -> Result<()> {
         let (next, failed) = (AtomicUsize::new(0), AtomicBool::new(false));
         let first_error = Mutex::new(None);
         let work = || {
             let mut buffers = Buffers::default();
             while !failed.load(Ordering::Relaxed) {
                 let Some(job) = jobs.get(next.fetch_add(1, Ordering::Relaxed)) else { break };
-                if let Err(error) = self.run_job(index, job, &mut buffers, deliver) {
+                if let Err(error) = self.run_job(index, job, &mut buffers, sink) {
                     failed.store(true, Ordering::Relaxed);
                     first_error.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
                 }
@@ -317,46 +349,53 @@ impl Reader {
         first_error.into_inner().unwrap_or_else(PoisonError::into_inner).map_or(Ok(()), Err)
     }
 
-    fn run_job(
-        &self,
-        index: &Arc<Index>,
-        job: &Job,
-        buffers: &mut Buffers,
-        deliver: &Deliver<'_>,
-    ) -> Result<()> {
+    fn run_job(&self, index: &Arc<Index>, job: &Job, buffers: &mut Buffers, sink: Sink<'_>) -> Result<()> {
         let mut raw = std::mem::take(&mut buffers.raw);
         let block = &index.blocks[job.block as usize];
-        let read = self.read_block(index, block, buffers, &mut raw);
-        let delivered = match read.and_then(|()| self.deliver_block(index, job, &raw, deliver)) {
-            // The pack may have been rewritten, or another copy may be whole: one request at a time.
-            Err(error) if error.is_not_found() || matches!(error, RepositoryError::Damaged { .. }) => {
-                self.deliver_elsewhere(index, job, error, deliver)
-            }
-            other => other,
+        let delivered = match self.read_block(index, block, buffers, &mut raw) {
+            Ok(()) => self.deliver_block(index, job, &raw, sink),
+            Err(error) if is_about_one_object(&error) => self.deliver_elsewhere(index, job, error, sink),
+            Err(error) => Err(error),
         };
         buffers.raw = raw;
         delivered
     }
 
-    fn deliver_block(&self, index: &Index, job: &Job, raw: &[u8], deliver: &Deliver<'_>) -> Result<()> {
+    fn deliver_block(&self, index: &Arc<Index>, job: &Job, raw: &[u8], sink: Sink<'_>) -> Result<()> {
         let block = &index.blocks[job.block as usize];
         let name = index.packs[block.pack as usize].name;
         let mut checked: Option<(u32, u32)> = None;
         for wanted in &job.wanted {
-            let place = (wanted.offset, wanted.chunk_length);
-            let bytes = raw
-                .get(wanted.offset as usize..wanted.offset as usize + wanted.chunk_length as usize)
-                .ok_or_else(|| {
-                    RepositoryError::damaged(layout::pack(&name), "a chunk lies outside its block")
-                })?;
-            if checked != Some(place) {
-                self.check_identity(&name, block.kind, &wanted.request.source.chunk(), bytes)?;
-                checked = Some(place);
+            match self.wanted_part(&name, block.kind, wanted, raw, &mut checked) {
+                Ok(bytes) => sink.deliver(&wanted.request, bytes)?,
+                // The rest of the block may be whole, and so may another copy.
+                Err(error) => {
+                    let failed = |copy: &Located| (copy.block, copy.offset) == (job.block, wanted.offset);
+                    self.find_elsewhere(index, &failed, &wanted.request, error, sink)?;
+                }
             }
-            let bytes = self.part(&name, &wanted.request, bytes)?;
-            deliver(wanted.request.token, bytes).map_err(RepositoryError::Delivery)?;
         }
         Ok(())
+    }
+
+    /// What a request wants of a block. `checked` is the chunk that was checked last.
+    fn wanted_part<'r>(
+        &self,
+        name: &BulkName,
+        kind: BlockKind,
+        wanted: &Wanted,
+        raw: &'r [u8],
+        checked: &mut Option<(u32, u32)>,
+    ) -> Result<&'r [u8]> {
+        let place = (wanted.offset, wanted.chunk_length);
+        let bytes = raw
+            .get(wanted.offset as usize..wanted.offset as usize + wanted.chunk_length as usize)
+            .ok_or_else(|| RepositoryError::damaged(layout::pack(name), "a chunk lies outside its block"))?;
+        if *checked != Some(place) {
+            self.check_identity(name, kind, &wanted.request.source.chunk(), bytes)?;
+            *checked = Some(place);
+        }
+        self.part(name, &wanted.request, bytes)
     }
 
     /// The part of a chunk that a request wants; a page is checked against its hash.
@@ -383,41 +422,59 @@ impl Reader {
         }
     }
 
+    /// The block cannot be read: the pack may have been rewritten, or other copies may be whole.
     fn deliver_elsewhere(
         &self,
         stale: &Arc<Index>,
         job: &Job,
         error: RepositoryError,
-        deliver: &Deliver<'_>,
+        sink: Sink<'_>,
     ) -> Result<()> {
         let index = if error.is_not_found() { self.refresh(stale)? } else { stale.clone() };
-        let failed = index.packs.len();
-        let failed_pack =
-            if Arc::ptr_eq(&index, stale) { index.blocks[job.block as usize].pack as usize } else { failed };
-        let mut error = Some(error);
+        // In an index that was read again the same number is another block.
+        let failed = |copy: &Located| Arc::ptr_eq(&index, stale) && copy.block == job.block;
+        let mut first = Some(error);
         for wanted in &job.wanted {
             let id = wanted.request.source.chunk();
-            let mut done = false;
-            let role = wanted.request.source.role();
-            for copy in
-                index.serving(&id, role).filter(|copy| index.block_of(copy).pack as usize != failed_pack)
-            {
-                let name = index.pack_of(copy).name;
-                match self.read_copy(&index, copy) {
-                    Ok((_, bytes)) => {
-                        deliver(wanted.request.token, self.part(&name, &wanted.request, &bytes)?)
-                            .map_err(RepositoryError::Delivery)?;
-                        done = true;
-                        break;
-                    }
-                    Err(other) => error = Some(other),
-                }
-            }
-            if !done {
-                return Err(error.take().unwrap_or(RepositoryError::MissingChunk(id)));
-            }
+            let error = first.take().unwrap_or(RepositoryError::MissingChunk(id));
+            self.find_elsewhere(&index, &failed, &wanted.request, error, sink)?;
         }
         Ok(())
+    }
+
+    /// Delivers one request from any copy that serves and has not failed.
+    fn find_elsewhere(
+        &self,
+        index: &Index,
+        failed: &dyn Fn(&Located) -> bool,
+        request: &Request,
+        mut error: RepositoryError,
+        sink: Sink<'_>,
+    ) -> Result<()> {
+        let id = request.source.chunk();
+        for copy in index.serving(&id, request.source.role()).filter(|copy| !failed(copy)) {
+            let name = index.pack_of(copy).name;
+            let read = self.read_copy(index, copy);
+            match read.as_ref().map(|(_, bytes)| self.part(&name, request, bytes)) {
+                Ok(Ok(part)) => return sink.deliver(request, part),
+                Ok(Err(other)) => error = other,
+                Err(_) => error = read.err().unwrap_or(error),
+            }
+        }
+        if is_about_one_object(&error) { (sink.lost)(request.token, error) } else { Err(error) }
+    }
+}
+
+/// Where what was read goes.
+#[derive(Clone, Copy)]
+struct Sink<'s> {
+    deliver: &'s Deliver<'s>,
+    lost: &'s Lost<'s>,
+}
+
+impl Sink<'_> {
+    fn deliver(self, request: &Request, bytes: &[u8]) -> Result<()> {
+        (self.deliver)(request.token, bytes).map_err(RepositoryError::Delivery)
     }
 }
 
@@ -467,13 +524,18 @@ fn best_copy(index: &Index, id: &ChunkId, role: ChunkRole) -> Option<Located> {
     whole.copied().or_else(|| index.find(id, role))
 }
 
-/// Groups requests by block, in the order in which the blocks lie in their packs.
-fn plan(index: &Index, requests: Vec<Request>) -> Result<Vec<Job>> {
-    let mut located = Vec::with_capacity(requests.len());
+/// Groups requests by block, in the order in which the blocks lie in their packs; and those for which there
+/// is no copy.
+fn plan(index: &Index, requests: Vec<Request>) -> (Vec<Job>, Vec<Request>) {
+    let (mut located, mut missing) = (Vec::with_capacity(requests.len()), Vec::new());
     for request in requests {
-        let id = request.source.chunk();
-        let copy = best_copy(index, &id, request.source.role()).ok_or(RepositoryError::MissingChunk(id))?;
-        located.push((copy.block, Wanted { request, offset: copy.offset, chunk_length: copy.length }));
+        match best_copy(index, &request.source.chunk(), request.source.role()) {
+            Some(copy) => {
+                located
+                    .push((copy.block, Wanted { request, offset: copy.offset, chunk_length: copy.length }));
+            }
+            None => missing.push(request),
+        }
     }
     located.sort_by_key(|(block, wanted)| (*block, wanted.offset, wanted.request.token));
     let mut jobs: Vec<Job> = Vec::new();
@@ -483,5 +545,59 @@ fn plan(index: &Index, requests: Vec<Request>) -> Result<Vec<Job>> {
             _ => jobs.push(Job { block, wanted: vec![wanted] }),
         }
     }
-    Ok(jobs)
+    (jobs, missing)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pack::ChunkRecord;
+    use crate::pages::encode_page_block;
+    use crate::pipeline::Pipeline;
+    use crate::{Environment, InitOptions, Lock};
+    use lifeboat_base::Secret;
+    use lifeboat_objects::memory::MemoryStore;
+    use std::collections::BTreeSet;
+
+    fn repository() -> Arc<Repository> {
+        let locks = [(Lock::Command(Secret::new(vec![7; 32])), "test".to_owned())];
+        let store = Arc::new(MemoryStore::new());
+        Arc::new(Repository::init(store, &locks, &InitOptions::default(), Environment::default()).unwrap())
+    }
+
+    #[test]
+    fn slots_in_a_second_sparse_copy_of_the_same_pack_were_not_found() {
+        let repository = repository();
+        let pages: Vec<Vec<u8>> = (1..=4).map(|n| vec![n; 512]).collect();
+        let slots: Vec<Option<&[u8]>> = pages.iter().map(|page| Some(page.as_slice())).collect();
+        let whole = encode_page_block(512, &slots);
+        let id = repository.keys.id_key.chunk(&whole);
+        let block = PageBlock::decode(&whole).unwrap();
+        let signer = repository.writer().unwrap();
+        let mut pipeline = Pipeline::new(&repository, &signer).unwrap();
+        for kept in [[0, 1], [1, 2], [2, 3]] {
+            let bytes = block.without(|slot| kept.contains(&slot));
+            let record = ChunkRecord { id, length: bytes.len() as u32, base: None };
+            pipeline.push(BlockKind::SparsePages, 0, record, &bytes).unwrap();
+        }
+        pipeline.finish().unwrap();
+        let reader = Reader::new(&repository).unwrap();
+        assert_eq!(reader.index().packs.len(), 1);
+        let request = |slot: u16| {
+            let hash = repository.keys.id_key.page(&pages[usize::from(slot)]);
+            Request {
+                source: PieceSource::Page { block: id, slot, hash },
+                length: 512,
+                token: u64::from(slot),
+            }
+        };
+        let delivered = Mutex::new(BTreeSet::new());
+        let deliver = |token: u64, page: &[u8]| {
+            assert!(page.iter().all(|byte| u64::from(*byte) == token + 1));
+            assert!(delivered.lock().unwrap().insert(token), "{token} was delivered twice");
+            Ok(())
+        };
+        reader.fetch((0..4).map(request).collect(), 1, &deliver).unwrap();
+        assert_eq!(delivered.into_inner().unwrap().len(), 4);
+    }
 }

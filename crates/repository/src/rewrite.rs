@@ -104,14 +104,14 @@ impl Rewriting<'_> {
 
     fn chunk(&mut self, kind: BlockKind, chunk: &Located, bytes: &[u8]) -> Result<()> {
         let record = ChunkRecord { id: chunk.id, length: chunk.length, base: self.index.base_of(chunk) };
-        let (true, Some(slots)) =
+        let (true, Some(needed)) =
             (matches!(kind, BlockKind::Pages | BlockKind::SparsePages), self.live.slots(&chunk.id))
         else {
             return self.pipeline.push(kind, chunk.block as usize, record, bytes);
         };
         let block = PageBlock::decode(bytes)
             .map_err(|e| RepositoryError::damaged(format!("page block {}", chunk.id), e))?;
-        let dropped = block.without(|slot| slots.contains(&slot));
+        let dropped = block.without(|slot| needed.slots.contains(&slot));
         if dropped.len() == bytes.len() {
             return self.pipeline.push(kind, 0, record, bytes);
         }

@@ -336,10 +336,5 @@ pub(crate) fn noting<T>(unreadable: &mut Vec<Unreadable>, key: &Key, read: Resul
 
 /// Whether an error is about one object, so that others can still be read.
 pub(crate) fn is_about_one_object(error: &RepositoryError) -> bool {
-    matches!(
-        error,
-        RepositoryError::Damaged { .. }
-            | RepositoryError::MissingChunk(_)
-            | RepositoryError::NewerFormat { .. }
-    ) || error.is_not_found()
+    error.is_about_one_object()
 }

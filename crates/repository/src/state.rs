@@ -4,10 +4,11 @@
 //!
 //! Losing it costs no data: a new writer is enrolled, and older heads are believed once more.
 
-use crate::crypto::Signer;
+use crate::crypto::{Signer, sha256};
 use crate::error::{RepositoryError, Result};
-use crate::ids::{BodyHash, DatasetName, RepositoryId, WriterId};
+use crate::ids::{BodyHash, BulkName, DatasetName, RepositoryId, WriterId};
 use lifeboat_base::{crashsafe, hex};
+use std::collections::HashSet;
 use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -127,6 +128,29 @@ impl LocalState {
         WriterId::from_hex(text.trim()).map(Some).ok_or_else(damaged)
     }
 
+    /// What verdicts named, up to which number, as it was remembered; nothing where that is damaged.
+    pub(crate) fn dead(&self) -> Result<Option<(u64, HashSet<BulkName>, HashSet<String>)>> {
+        let Some(path) = self.dead_path() else { return Ok(None) };
+        match fs::read(&path) {
+            Ok(bytes) => Ok(decode_dead(&bytes)),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(RepositoryError::Io("read the state directory", error)),
+        }
+    }
+
+    /// Remembers what verdicts named, so that they need not all be read again.
+    pub(crate) fn remember_dead(&self, dead: &Dead<'_>) -> Result<()> {
+        let Some(path) = self.dead_path() else { return Ok(()) };
+        if let Some(parent) = path.parent() {
+            crashsafe::create_dir_all(parent)?;
+        }
+        Ok(crashsafe::replace(&path, &encode_dead(dead))?)
+    }
+
+    fn dead_path(&self) -> Option<PathBuf> {
+        Some(self.directory.as_ref()?.join("dead"))
+    }
+
     fn root_path(&self) -> Option<PathBuf> {
         Some(self.directory.as_ref()?.join("root"))
     }
@@ -147,6 +171,41 @@ pub(crate) enum Head<'a> {
     Roster,
     Verdict,
     Chain(&'a DatasetName, &'a WriterId),
+}
+
+/// What the verdicts up to a number named.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Dead<'d> {
+    pub(crate) number: u64,
+    pub(crate) bulk: &'d HashSet<BulkName>,
+    pub(crate) logs: &'d HashSet<String>,
+}
+
+/// The SHA-256 of what follows, then the number, how many names of bulk objects, these, and names of logs, a
+/// line each. A writer relies on what is not named here: a flipped bit must not hide a name.
+fn encode_dead(dead: &Dead<'_>) -> Vec<u8> {
+    let mut body = dead.number.to_le_bytes().to_vec();
+    body.extend_from_slice(&(dead.bulk.len() as u64).to_le_bytes());
+    dead.bulk.iter().for_each(|name| body.extend_from_slice(&name.0));
+    for log in dead.logs {
+        body.extend_from_slice(log.as_bytes());
+        body.push(b'\n');
+    }
+    [sha256(&body).as_slice(), &body].concat()
+}
+
+fn decode_dead(bytes: &[u8]) -> Option<(u64, HashSet<BulkName>, HashSet<String>)> {
+    let (digest, body) = bytes.split_first_chunk::<32>()?;
+    if sha256(body) != *digest {
+        return None;
+    }
+    let (number, rest) = body.split_first_chunk::<8>()?;
+    let (count, rest) = rest.split_first_chunk::<8>()?;
+    let bulk_bytes = usize::try_from(u64::from_le_bytes(*count)).ok()?.checked_mul(32)?;
+    let (bulk, logs) = rest.split_at_checked(bulk_bytes)?;
+    let bulk = bulk.as_chunks::<32>().0.iter().map(|name| BulkName(*name)).collect();
+    let logs = std::str::from_utf8(logs).ok()?.lines().map(str::to_owned).collect();
+    Some((u64::from_le_bytes(*number), bulk, logs))
 }
 
 fn parse_head(text: &str) -> Option<(u64, BodyHash)> {
@@ -175,6 +234,23 @@ fn read_text(path: &Path) -> Result<Option<String>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_dead_are_remembered_and_a_flipped_bit_forgets_them() {
+        let directory = tempfile::tempdir().unwrap();
+        let state = LocalState::new(directory.path(), &RepositoryId([1; 16]), None);
+        let bulk: HashSet<BulkName> = (0..40).map(|n| BulkName([n; 32])).collect();
+        let logs = HashSet::from(["logs/a/b/c".to_owned(), "logs/a/b/d".to_owned()]);
+        let dead = Dead { number: 7, bulk: &bulk, logs: &logs };
+        state.remember_dead(&dead).unwrap();
+        assert_eq!(state.dead().unwrap(), Some((7, bulk.clone(), logs.clone())));
+        let bytes = encode_dead(&dead);
+        for bit in 0..bytes.len() * 8 {
+            let mut flipped = bytes.clone();
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            assert_eq!(decode_dead(&flipped), None, "bit {bit}");
+        }
+    }
 
     #[test]
     fn heads_only_rise_and_the_key_stays() {

@@ -2,7 +2,7 @@
 
 use crate::ids::BulkName;
 use crate::index::{Index, IndexedPack};
-use crate::mark::Live;
+use crate::mark::{Live, NeededPages};
 use crate::pack::{BlockKind, BlockRecord};
 use std::collections::HashMap;
 
@@ -59,11 +59,15 @@ fn live_bytes(index: &Index, live: &Live, entry: usize) -> u64 {
     if !matches!(kind, BlockKind::Pages | BlockKind::SparsePages) {
         return length;
     }
-    // The table does not say how large a page is; a block made whole has at most 2,048 pages of 512 bytes,
-    // and the smallest page is the careful guess for how much of it is dead.
-    let needed = live.slots(&located.id).map_or(0, |slots| slots.len() as u64);
-    let most = live.slots(&located.id).and_then(|slots| slots.last()).map_or(1, |last| u64::from(*last) + 1);
-    (length * needed).div_ceil(most.max(1)).min(length)
+    live.slots(&located.id).map_or(0, |needed| live_page_bytes(length, needed))
+}
+
+/// What is needed of a page block of `length` bytes. Its header and bitmap take less than the smallest page,
+/// so that the length says how many pages are there; those that are not needed can go.
+fn live_page_bytes(length: u64, needed: &NeededPages) -> u64 {
+    let page_bytes = u64::from(needed.page_bytes.max(1));
+    let there = length / page_bytes;
+    length - page_bytes * there.saturating_sub(needed.slots.len() as u64)
 }
 
 /// How much of every present pack is needed.
@@ -157,4 +161,29 @@ fn chunk_count(packs: &[IndexedPack]) -> usize {
 /// The packs of an index by name.
 pub(crate) fn packs_by_name(index: &Index) -> HashMap<BulkName, u32> {
     index.packs.iter().enumerate().map(|(n, pack)| (pack.name, n as u32)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pages::{PageBlock, encode_page_block};
+
+    #[test]
+    fn dead_pages_at_the_end_of_a_block_counted_as_needed() {
+        for page_bytes in [512u32, 4096, 65536] {
+            let page = vec![7; page_bytes as usize];
+            for slots in [1usize, 16, 1000] {
+                let whole = encode_page_block(page_bytes, &vec![Some(page.as_slice()); slots]);
+                let block = PageBlock::decode(&whole).unwrap();
+                for kept in [1, slots / 2, slots].into_iter().filter(|kept| *kept > 0) {
+                    let needed = NeededPages { slots: (0..kept as u16).collect(), page_bytes };
+                    let left = block.without(|slot| needed.slots.contains(&slot));
+                    for bytes in [&whole, &left] {
+                        let live = live_page_bytes(bytes.len() as u64, &needed);
+                        assert_eq!(live, left.len() as u64, "{kept} of {slots} pages of {page_bytes} bytes");
+                    }
+                }
+            }
+        }
+    }
 }

@@ -3,7 +3,7 @@
 
 use crate::bodies::Snapshot;
 use crate::error::{RepositoryError, Result};
-use crate::ids::{ChunkId, PageHash};
+use crate::ids::ChunkId;
 use crate::index::{ChunkRole, Index, Located, Standing};
 use crate::pack::BlockKind;
 use crate::pages::{self, Leaf, LeafDelta, PageBlock, PageSlot};
@@ -20,8 +20,8 @@ pub(crate) enum Reference {
     Leaf(ChunkId),
     /// A chunk of content.
     Chunk(ChunkId),
-    /// One slot of a page block.
-    Page { block: ChunkId, slot: u16, hash: PageHash },
+    /// One slot of a page block, whose pages have this many bytes.
+    Page { block: ChunkId, slot: u16, page_bytes: u32 },
 }
 
 /// How deep lists of chunks may be nested: 1,024 to the power of this many chunks.
@@ -43,9 +43,11 @@ impl Reader {
     /// # Errors
     /// Where a node cannot be read.
     pub fn folder(&self, nodes: &[ChunkId]) -> Result<BTreeMap<Vec<u8>, Entry>> {
-        let mut folder = BTreeMap::new();
+        let (mut folder, mut ascending) = (BTreeMap::new(), Ascending::default());
         for node in nodes {
-            folder.extend(self.entries(node)?.into_iter().map(|entry| (entry.name.clone(), entry)));
+            let entries = self.entries(node)?;
+            ascending.check(node, &entries)?;
+            folder.extend(entries.into_iter().map(|entry| (entry.name.clone(), entry)));
         }
         Ok(folder)
     }
@@ -111,7 +113,7 @@ impl Reader {
         node: &mut dyn FnMut(&ChunkId),
     ) -> Result<Vec<ChunkId>> {
         let mut level = vec![*root];
-        for _ in 0..depth.min(MAX_LIST_DEPTH) {
+        for _ in 0..checked_depth(depth)? {
             let mut below = Vec::new();
             for inner in &level {
                 node(inner);
@@ -133,7 +135,7 @@ impl Reader {
         node: &mut dyn FnMut(&ChunkId),
     ) -> Result<Vec<ChunkId>> {
         let mut level = chunks.to_vec();
-        for _ in 0..depth.min(MAX_LIST_DEPTH) {
+        for _ in 0..checked_depth(depth)? {
             let mut below = Vec::new();
             for list in &level {
                 node(list);
@@ -183,14 +185,14 @@ impl Reader {
                 }
                 Ok(())
             }
-            Content::Pages { root, depth, .. } => {
+            Content::Pages { page_bytes, root, depth } => {
                 if seen.contains(root) {
                     return Ok(());
                 }
                 for leaf in self.leaves(root, *depth, &mut |node| visit(Reference::Node(*node)))? {
                     if seen.insert(leaf) {
                         visit(Reference::Leaf(leaf));
-                        self.leaf_references(&leaf, visit)?;
+                        self.leaf_references(&leaf, *page_bytes, visit)?;
                     }
                 }
                 seen.insert(*root);
@@ -200,10 +202,15 @@ impl Reader {
         }
     }
 
-    fn leaf_references(&self, leaf: &ChunkId, visit: &mut dyn FnMut(Reference)) -> Result<()> {
+    fn leaf_references(
+        &self,
+        leaf: &ChunkId,
+        page_bytes: u32,
+        visit: &mut dyn FnMut(Reference),
+    ) -> Result<()> {
         for slot in self.leaf(leaf)?.0.slots {
-            if let PageSlot::Stored { block, slot, hash } = slot {
-                visit(Reference::Page { block, slot, hash });
+            if let PageSlot::Stored { block, slot, .. } = slot {
+                visit(Reference::Page { block, slot, page_bytes });
             }
         }
         Ok(())
@@ -219,13 +226,35 @@ impl Reader {
         snapshot: &Snapshot,
         visit: &mut VisitEntry<'_, E>,
     ) -> Result<(), E> {
+        self.walk_what_is_left(snapshot, visit, &mut |_, error| Err(error.into()))
+    }
+
+    /// As [`Reader::walk`], and goes on beside listings that are damaged or missing: `lost` is called with the
+    /// path of the directory that misses entries.
+    ///
+    /// # Errors
+    /// Of `visit` and `lost`, and where nothing can be read.
+    pub fn walk_what_is_left<E: From<RepositoryError>>(
+        &self,
+        snapshot: &Snapshot,
+        visit: &mut VisitEntry<'_, E>,
+        lost: &mut dyn FnMut(&[u8], RepositoryError) -> Result<(), E>,
+    ) -> Result<(), E> {
         let mut levels = vec![Level::new(&snapshot.root, 0)];
         let mut path: Vec<u8> = Vec::new();
         while let Some(level) = levels.last_mut() {
-            let Some(entry) = level.next(self)? else {
-                path.truncate(level.path_length);
-                levels.pop();
-                continue;
+            let entry = match level.next(self) {
+                Ok(Some(entry)) => entry,
+                Ok(None) => {
+                    path.truncate(level.path_length);
+                    levels.pop();
+                    continue;
+                }
+                Err(error) if error.is_about_one_object() => {
+                    lost(&path, error)?;
+                    continue;
+                }
+                Err(error) => return Err(error.into()),
             };
             if visit(&path, &entry)? == Descend::Yes
                 && let (EntryKind::Directory, Content::Listing { nodes }) = (entry.kind, &entry.content)
@@ -251,9 +280,10 @@ impl Reader {
         let mut nodes = snapshot.root.clone();
         let mut found = None;
         for name in path.split(|b| *b == b'/').filter(|name| !name.is_empty()) {
-            let mut entry = None;
+            let (mut entry, mut ascending) = (None, Ascending::default());
             for node in &nodes {
                 let entries = self.entries(node)?;
+                ascending.check(node, &entries)?;
                 if entries.last().is_some_and(|last| last.name.as_slice() >= name) {
                     entry = entries.into_iter().find(|e| e.name == name);
                     break;
@@ -380,12 +410,14 @@ pub enum Descend {
 struct Level {
     nodes: std::vec::IntoIter<ChunkId>,
     entries: std::vec::IntoIter<Entry>,
+    ascending: Ascending,
     path_length: usize,
 }
 
 impl Level {
     fn new(nodes: &[ChunkId], path_length: usize) -> Self {
-        Self { nodes: Vec::from(nodes).into_iter(), entries: Vec::new().into_iter(), path_length }
+        let (nodes, entries) = (Vec::from(nodes).into_iter(), Vec::new().into_iter());
+        Self { nodes, entries, ascending: Ascending::default(), path_length }
     }
 
     fn next(&mut self, reader: &Reader) -> Result<Option<Entry>> {
@@ -394,10 +426,40 @@ impl Level {
                 return Ok(Some(entry));
             }
             match self.nodes.next() {
-                Some(node) => self.entries = reader.entries(&node)?.into_iter(),
+                Some(node) => {
+                    let entries = reader.entries(&node)?;
+                    self.ascending.check(&node, &entries)?;
+                    self.entries = entries.into_iter();
+                }
                 None => return Ok(None),
             }
         }
+    }
+}
+
+/// Refuses more levels than any content has: with fewer, something else would be restored than was meant.
+fn checked_depth(depth: u8) -> Result<u8> {
+    if depth <= MAX_LIST_DEPTH {
+        return Ok(depth);
+    }
+    Err(RepositoryError::damaged("the tree", format!("content lies {depth} levels deep")))
+}
+
+/// The entries of a directory's nodes, which ascend from node to node as they do within one.
+#[derive(Default)]
+struct Ascending {
+    last: Vec<u8>,
+}
+
+impl Ascending {
+    fn check(&mut self, node: &ChunkId, entries: &[Entry]) -> Result<()> {
+        let (Some(first), Some(last)) = (entries.first(), entries.last()) else { return Ok(()) };
+        if first.name <= self.last {
+            let what = "its names do not sort after those of the node before it";
+            return Err(RepositoryError::damaged(format!("node {node}"), what));
+        }
+        self.last.clone_from(&last.name);
+        Ok(())
     }
 }
 

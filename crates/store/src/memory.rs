@@ -2,10 +2,10 @@
 //! do. It holds whatever it is given; nothing is checked.
 
 use crate::materialise::MaterialiseError;
-use crate::tree::{TreeReader, VisitEntry, VisitPiece};
+use crate::tree::{LostListing, TreeReader, VisitEntry, VisitPiece};
 use lifeboat_repository::ids::ChunkId;
 use lifeboat_repository::tree::{Content, Entry, Extent, Metadata};
-use lifeboat_repository::{Deliver, Descend, Piece, PieceSource, RepositoryError, Request};
+use lifeboat_repository::{Deliver, Descend, Lost, Piece, PieceSource, RepositoryError, Request};
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -48,9 +48,18 @@ impl MemoryTree {
         Content::Chunks { chunks: ids.collect(), depth: 0, extents: Vec::new() }
     }
 
-    /// Forgets a chunk, as a damaged repository would.
-    pub(crate) fn lose_chunks(&mut self) {
-        self.chunks.clear();
+    /// Forgets the chunks of a stream, as a damaged repository would.
+    pub(crate) fn lose_content(&mut self, content: &Content) {
+        if let Content::Chunks { chunks, .. } = content {
+            chunks.iter().for_each(|id| drop(self.chunks.remove(id)));
+        }
+    }
+
+    /// Forgets a listing, as a damaged repository would.
+    pub(crate) fn lose_listing(&mut self, content: &Content) {
+        if let Content::Listing { nodes } = content {
+            nodes.iter().for_each(|id| drop(self.listings.remove(id)));
+        }
     }
 
     fn stream_length(&self, chunks: &[ChunkId]) -> Result<u64, RepositoryError> {
@@ -89,7 +98,7 @@ impl TreeReader for MemoryTree {
         &self.metadata
     }
 
-    fn walk(&self, visit: &mut VisitEntry<'_>) -> Result<(), MaterialiseError> {
+    fn walk(&self, visit: &mut VisitEntry<'_>, lost: &mut LostListing<'_>) -> Result<(), MaterialiseError> {
         let mut levels = vec![(Vec::new(), self.listing(&self.nodes)?.into_iter())];
         while let Some((path, entries)) = levels.last_mut() {
             let Some(entry) = entries.next() else {
@@ -98,7 +107,10 @@ impl TreeReader for MemoryTree {
             };
             if let (Descend::Yes, Content::Listing { nodes }) = (visit(path, &entry)?, &entry.content) {
                 let below = if path.is_empty() { entry.name } else { [&path[..], &entry.name].join(&b'/') };
-                levels.push((below, self.listing(nodes)?.into_iter()));
+                match self.listing(nodes) {
+                    Ok(listing) => levels.push((below, listing.into_iter())),
+                    Err(error) => lost(&below, error)?,
+                }
             }
         }
         Ok(())
@@ -139,9 +151,15 @@ impl TreeReader for MemoryTree {
     }
 
     /// In an order that is not the one asked for, from several threads.
-    fn fetch(&self, requests: Vec<Request>, deliver: &Deliver<'_>) -> Result<(), RepositoryError> {
-        let deliver_one = |request: &Request| {
-            deliver(request.token, self.part(request)?).map_err(RepositoryError::Delivery)
+    fn fetch(
+        &self,
+        requests: Vec<Request>,
+        deliver: &Deliver<'_>,
+        lost: &Lost<'_>,
+    ) -> Result<(), RepositoryError> {
+        let deliver_one = |request: &Request| match self.part(request) {
+            Ok(part) => deliver(request.token, part).map_err(RepositoryError::Delivery),
+            Err(error) => lost(request.token, error),
         };
         let deliver_share =
             |thread| requests.iter().rev().skip(thread).step_by(THREADS).try_for_each(deliver_one);

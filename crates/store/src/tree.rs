@@ -5,10 +5,13 @@
 
 use crate::materialise::MaterialiseError;
 use lifeboat_repository::tree::{Entry, Metadata};
-use lifeboat_repository::{Deliver, Descend, Piece, Reader, RepositoryError, Request, Snapshot};
+use lifeboat_repository::{Deliver, Descend, Lost, Piece, Reader, RepositoryError, Request, Snapshot};
 
 /// Takes an entry of a tree with the path of its directory, and says whether to go into it.
 pub type VisitEntry<'a> = dyn FnMut(&[u8], &Entry) -> Result<Descend, MaterialiseError> + 'a;
+
+/// Takes the path of a directory of which a part of the listing cannot be read, and why.
+pub type LostListing<'a> = dyn FnMut(&[u8], RepositoryError) -> Result<(), MaterialiseError> + 'a;
 
 /// Takes a piece of a file.
 pub type VisitPiece<'a> = dyn FnMut(Piece) -> Result<(), MaterialiseError> + 'a;
@@ -21,9 +24,11 @@ pub trait TreeReader: Sync {
     /// Visits each entry with the path of its directory (no slash at either end): a directory before what
     /// lies in it, names ascending. A directory is entered where `visit` says so.
     ///
+    /// Where a listing is missing or damaged, `lost` is called with the path of its directory.
+    ///
     /// # Errors
-    /// Of `visit`, or where a listing is missing or damaged.
-    fn walk(&self, visit: &mut VisitEntry<'_>) -> Result<(), MaterialiseError>;
+    /// Of `visit` and `lost`, and where nothing can be read.
+    fn walk(&self, visit: &mut VisitEntry<'_>, lost: &mut LostListing<'_>) -> Result<(), MaterialiseError>;
 
     /// The entry at a path, or `None`.
     ///
@@ -37,11 +42,17 @@ pub trait TreeReader: Sync {
     /// Of `visit`, or where what lists the pieces is missing or damaged.
     fn pieces(&self, entry: &Entry, visit: &mut VisitPiece<'_>) -> Result<(), MaterialiseError>;
 
-    /// Fetches pieces, each compressed block once, and delivers them in any order, from several threads.
+    /// Fetches pieces, each compressed block once, and delivers them in any order, from several threads. What
+    /// is missing or damaged is lost, and the rest delivered.
     ///
     /// # Errors
-    /// Where a piece is missing or damaged, or `deliver` fails.
-    fn fetch(&self, requests: Vec<Request>, deliver: &Deliver<'_>) -> Result<(), RepositoryError>;
+    /// Of `deliver` and `lost`, and where nothing can be read.
+    fn fetch(
+        &self,
+        requests: Vec<Request>,
+        deliver: &Deliver<'_>,
+        lost: &Lost<'_>,
+    ) -> Result<(), RepositoryError>;
 }
 
 /// The tree of a snapshot in a repository.
@@ -60,8 +71,8 @@ impl TreeReader for SnapshotTree<'_> {
         &self.snapshot.root_metadata
     }
 
-    fn walk(&self, visit: &mut VisitEntry<'_>) -> Result<(), MaterialiseError> {
-        self.reader.walk(self.snapshot, visit)
+    fn walk(&self, visit: &mut VisitEntry<'_>, lost: &mut LostListing<'_>) -> Result<(), MaterialiseError> {
+        self.reader.walk_what_is_left(self.snapshot, visit, lost)
     }
 
     fn entry(&self, path: &[u8]) -> Result<Option<Entry>, RepositoryError> {
@@ -72,7 +83,12 @@ impl TreeReader for SnapshotTree<'_> {
         self.reader.pieces(entry, visit)
     }
 
-    fn fetch(&self, requests: Vec<Request>, deliver: &Deliver<'_>) -> Result<(), RepositoryError> {
-        self.reader.fetch(requests, self.threads, deliver)
+    fn fetch(
+        &self,
+        requests: Vec<Request>,
+        deliver: &Deliver<'_>,
+        lost: &Lost<'_>,
+    ) -> Result<(), RepositoryError> {
+        self.reader.fetch_what_is_left(requests, self.threads, deliver, lost)
     }
 }

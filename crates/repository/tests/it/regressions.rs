@@ -5,10 +5,10 @@ use lifeboat_base::Secret;
 use lifeboat_base::clock::{ManualClock, Timestamp};
 use lifeboat_objects::memory::MemoryStore;
 use lifeboat_objects::{Creation, Key, Listed, ObjectError, ObjectStore, SharedStore, list_all};
-use lifeboat_repository::tree::Metadata;
+use lifeboat_repository::tree::{Content, Metadata};
 use lifeboat_repository::{
-    CheckOptions, ChunkerParameters, InitOptions, Lock, PruneOptions, Published, Repository, RepositoryError,
-    SnapshotWriter, Unlock, check, prune,
+    CheckOptions, ChunkerParameters, Descend, InitOptions, Lock, PruneOptions, Published, Repository,
+    RepositoryError, Request, Role, SnapshotWriter, Unlock, check, prune,
 };
 use std::fmt;
 use std::ops::ControlFlow;
@@ -271,4 +271,196 @@ fn a_snapshot_that_was_held_while_it_was_forgotten_was_held_and_invisible() {
     house.repository.release_hold(&signer, &hold.ticket).unwrap();
     assert!(matches!(listed(&id), Err(RepositoryError::NoSuchSnapshot(_))), "until it ends");
     assert!(prune_now(&house.repository).deleted_packs > 0);
+}
+
+/// Whoever can only create objects puts junk under every free name.
+#[test]
+fn one_junk_object_stopped_all_readers() {
+    let house = House::new();
+    let (first, second) = (house.backup(&sample(1)), house.backup(&sample(2)));
+    forget(&house.repository, &first);
+    prune_now(&house.repository);
+    let (list, verdict) = (names(&*house.store, "condemned/").len(), names(&*house.store, "verdicts/").len());
+    assert_eq!((list, verdict), (1, 1));
+    let slot = format!("data/{}", second.slot.writer);
+    let junk = [
+        format!("index/{}", "0".repeat(64)),
+        format!("tombstones/{slot}/000000000002"),
+        "condemned/000000000002".to_owned(),
+        "condemned/000000000009".to_owned(),
+        "condemned/x".to_owned(),
+        "verdicts/000000000002".to_owned(),
+        "verdicts/999999999999".to_owned(),
+        "roster/000000000003".to_owned(),
+        "roster/999999999999".to_owned(),
+        format!("holds/{}", "0".repeat(32)),
+        format!("holds-ended/{}", "0".repeat(32)),
+        format!("readers-ended/{}", "0".repeat(32)),
+    ];
+    for name in &junk {
+        house.store.create(&Key::new(name.clone()).unwrap(), b"junk").unwrap();
+    }
+    let fresh = tempfile::tempdir().unwrap();
+    for state in [house.state.path(), fresh.path()] {
+        let repository = house.open_elsewhere(state).unwrap();
+        let found = repository.find_snapshot(None, "latest").unwrap();
+        assert_eq!(restore(&repository, &found).unwrap(), files_of(&found, &second));
+        let reader = lifeboat_repository::Reader::new(&repository).unwrap();
+        assert_eq!(reader.left_out().len(), 1, "{:?}", reader.left_out());
+        let mine = backup(&repository, "data", &sample(3)).unwrap();
+        assert_eq!(restore(&repository, &mine).unwrap(), sample(3));
+    }
+    // Prune refuses, and names one after the other until none is left that could be a genuine one.
+    let options = PruneOptions { wait: Duration::ZERO, ..PruneOptions::default() };
+    let mut refused = Vec::new();
+    while let Err(error) = prune(&house.repository, options) {
+        let RepositoryError::Damaged { object, .. } = &error else { panic!("{error}") };
+        assert!(junk.contains(object), "{error}");
+        assert!(lifeboat_base::Hint::hint(&error).unwrap().contains("remove"), "{error}");
+        house.store.delete(&Key::new(object.clone()).unwrap()).unwrap();
+        refused.push(object.clone());
+    }
+    assert_eq!(refused.len(), 7, "{refused:?}");
+    let report = check(&house.repository, CheckOptions::default(), &|_, _| ()).unwrap();
+    assert!(report.problems.iter().any(|p| p.object == "roster/999999999999"), "{report:?}");
+    assert!(report.lost.is_empty(), "{report:?}");
+}
+
+/// What `found` must hold: later rounds find what earlier ones wrote.
+fn files_of(found: &Published, second: &Published) -> Files {
+    if found.id == second.id { sample(2) } else { sample(3) }
+}
+
+#[test]
+fn a_damaged_verdict_below_a_good_one_is_damage_and_no_junk() {
+    let house = House::new();
+    let mut last = house.backup(&sample(1));
+    for n in 2..=3 {
+        let next = house.backup(&sample(n));
+        forget(&house.repository, &last);
+        assert!(prune_now(&house.repository).deleted_packs > 0);
+        last = next;
+    }
+    assert_eq!(names(&*house.store, "verdicts/").len(), 2);
+    house.store.overwrite(&Key::new("verdicts/000000000001").unwrap(), b"junk");
+    let fresh = tempfile::tempdir().unwrap();
+    let stranger = house.open_elsewhere(fresh.path()).unwrap();
+    let error = restore(&stranger, &last).unwrap_err();
+    assert!(error.to_string().contains("verdicts/000000000001"), "{error}");
+    // This machine has read it, and remembers what it named.
+    assert_eq!(restore(&house.repository, &last).unwrap(), sample(3));
+}
+
+#[test]
+fn every_verdict_was_read_again_by_every_command() {
+    let house = House::new();
+    let mut last = house.backup(&sample(1));
+    for n in 2..=4 {
+        let next = house.backup(&sample(n));
+        forget(&house.repository, &last);
+        prune_now(&house.repository);
+        last = next;
+    }
+    let count = Arc::new(lifeboat_objects::count::Counted::new(house.store.clone()));
+    let fresh = tempfile::tempdir().unwrap();
+    for expected in [3, 0] {
+        let environment = environment(fresh.path(), &house.clock);
+        let repository =
+            Repository::open(count.clone(), &House::unlock(), environment).map(Arc::new).unwrap();
+        let before = count.counts().get.requests;
+        lifeboat_repository::Reader::new(&repository).unwrap();
+        let indexes = names(&*house.store, "index/").len() as u64;
+        assert_eq!(count.counts().get.requests - before - indexes, expected);
+    }
+}
+
+#[test]
+fn an_index_object_of_a_write_only_writer_served_everybody() {
+    let house = House::new();
+    let elsewhere = tempfile::tempdir().unwrap();
+    let other = house.open_elsewhere(elsewhere.path()).unwrap();
+    let theirs = backup(&other, "theirs", &sample(1)).unwrap();
+    let (signer, datasets) = (other.writer().unwrap(), Vec::new());
+    house.repository.enrol(signer.public(), "write-only", Role::WriteOnly, datasets).unwrap();
+    let ours = backup(&house.repository, "ours", &sample(1)).unwrap();
+    assert!(ours.snapshot.stats.new_bytes > 500_000, "nothing of theirs is relied on");
+    assert_eq!(restore(&house.repository, &ours).unwrap(), sample(1));
+    assert_eq!(restore(&house.repository, &theirs).unwrap(), sample(1), "ours serves theirs");
+    assert!(prune_now(&house.repository).waiting_for.is_empty());
+}
+
+#[test]
+fn content_of_more_levels_than_there_are_was_cut_off_and_not_refused() {
+    let house = House::new();
+    let published = house.backup(&sample(1));
+    let reader = lifeboat_repository::Reader::new(&house.repository).unwrap();
+    let mut refused = 0;
+    for name in ["big.bin", "app.db"] {
+        let mut entry = reader.entry(&published.snapshot, name.as_bytes()).unwrap().unwrap();
+        match &mut entry.content {
+            Content::Chunks { depth, .. } | Content::Pages { depth, .. } => *depth = 5,
+            other => panic!("{other:?}"),
+        }
+        let pieces = reader.pieces(&entry, &mut |_| Ok::<_, RepositoryError>(()));
+        refused += u32::from(pieces.unwrap_err().to_string().contains("5 levels"));
+    }
+    assert_eq!(refused, 2);
+}
+
+#[test]
+fn nodes_of_a_directory_in_the_wrong_order_were_read() {
+    let house = House::new();
+    let files: Files = (0..3000).map(|n| (format!("{n:06}"), vec![n as u8])).collect();
+    let mut published = house.backup(&files);
+    assert!(published.snapshot.root.len() > 3);
+    published.snapshot.root.swap(1, 2);
+    let reader = lifeboat_repository::Reader::new(&house.repository).unwrap();
+    let walked = reader.walk(&published.snapshot, &mut |_, _| Ok::<_, RepositoryError>(Descend::No));
+    assert!(walked.unwrap_err().to_string().contains("sort after"));
+    assert!(reader.folder(&published.snapshot.root).is_err());
+    published.snapshot.root.swap(1, 2);
+    reader.walk(&published.snapshot, &mut |_, _| Ok::<_, RepositoryError>(Descend::No)).unwrap();
+}
+
+#[test]
+fn one_damaged_chunk_ended_the_fetching_of_all_others() {
+    let house = House::new();
+    let published = house.backup(&sample(1));
+    let packs = names(&*house.store, "packs/");
+    let mut bytes = house.store.get(&packs[1]).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    house.store.overwrite(&packs[1], &bytes);
+    house.store.delete(&packs[3]).unwrap();
+    let reader = lifeboat_repository::Reader::new(&house.repository).unwrap();
+    let mut requests = Vec::new();
+    for name in ["big.bin", "app.db"] {
+        let Some(entry) = reader.entry(&published.snapshot, name.as_bytes()).unwrap() else {
+            panic!("{name}")
+        };
+        reader
+            .pieces(&entry, &mut |piece| {
+                let token = requests.len() as u64;
+                requests.push(Request { source: piece.source, length: piece.length, token });
+                Ok::<_, RepositoryError>(())
+            })
+            .unwrap();
+    }
+    let seen = Mutex::new((vec![0; requests.len()], 0));
+    let deliver = |token: u64, _: &[u8]| {
+        seen.lock().unwrap().0[token as usize] += 1;
+        Ok(())
+    };
+    let lost = |token: u64, _: RepositoryError| {
+        let mut seen = seen.lock().unwrap();
+        seen.0[token as usize] += 1;
+        seen.1 += 1;
+        Ok(())
+    };
+    let count = requests.len();
+    reader.fetch_what_is_left(requests.clone(), 2, &deliver, &lost).unwrap();
+    let (times, gone) = seen.into_inner().unwrap();
+    assert!(times.iter().all(|times| *times == 1), "each is delivered or lost, once");
+    assert!(gone > 0 && gone < count, "{gone} of {count}");
+    assert!(reader.fetch(requests, 1, &|_, _| Ok(())).is_err());
 }

@@ -11,8 +11,9 @@
 //! alone until all below it is there, and gets its metadata then, so that its times are the recorded ones
 //! and nobody meets a file before it has its owner.
 //!
-//! Memory is bounded by [`Options::window_bytes`], however large the tree. What cannot be restored is noted
-//! and the rest goes on, but for what would fail everywhere (no space, read-only). This module knows
+//! Memory is bounded by [`Options::window_bytes`], however large the tree. What cannot be restored, because the
+//! target refuses it or the repository is damaged there, is noted and the rest goes on, but for what would
+//! fail everywhere (no space, read-only). This module knows
 //! nothing of how content is kept: it asks a [`TreeReader`].
 
 mod outcome;
@@ -166,7 +167,12 @@ impl<R: TreeReader> Restore<'_, R> {
             last_name: Vec::new(),
         });
         let reader = self.reader;
-        reader.walk(&mut |directory, entry| self.visit(directory, entry))?;
+        let mut lost = Vec::new();
+        reader.walk(&mut |directory, entry| self.visit(directory, entry), &mut |directory, error| {
+            lost.push(PathError::new("list", directory, io::Error::other(error)));
+            Ok(())
+        })?;
+        lost.into_iter().try_for_each(|problem| self.outcome.left_out(problem))?;
         while !self.levels.is_empty() {
             self.leave();
         }
@@ -287,11 +293,17 @@ impl<R: TreeReader> Restore<'_, R> {
         self.plan.begin_file(place, entry);
         if entry.content != Content::Nothing {
             let reader = self.reader;
-            reader.pieces(entry, &mut |piece| {
+            let listed = reader.pieces(entry, &mut |piece| {
                 self.plan.add_piece(piece);
                 // A file may have more pieces than a window takes.
                 if self.plan.cost() >= self.options.window_bytes { self.flush(true) } else { Ok(()) }
-            })?;
+            });
+            match listed {
+                Err(MaterialiseError::Repository(error)) if error.is_about_one_object() => {
+                    self.writer().lose_last(&self.plan, error)?;
+                }
+                other => other?,
+            }
         }
         if self.plan.end_file() {
             self.writer().finish_last(&self.plan)?;
@@ -390,7 +402,11 @@ impl<R: TreeReader> Restore<'_, R> {
 
     fn fetch(&self, requests: Vec<Request>) -> Result<()> {
         let (writer, plan) = (self.writer(), &self.plan);
-        let fetched = self.reader.fetch(requests, &|token, bytes| Ok(writer.deliver(plan, token, bytes)?));
+        let deliver = |token, bytes: &[u8]| Ok(writer.deliver(plan, token, bytes)?);
+        let lost = |token, error| {
+            writer.lose(plan, token, error).map_err(|error| RepositoryError::Delivery(error.into()))
+        };
+        let fetched = self.reader.fetch(requests, &deliver, &lost);
         // What the target said is the target's error, not the repository's.
         fetched.map_err(|error| match error {
             RepositoryError::Delivery(cause) => match cause.downcast::<PathError>() {

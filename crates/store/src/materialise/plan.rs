@@ -11,7 +11,7 @@ use crate::error::PathError;
 use crate::progress::Progress;
 use lifeboat_base::failpoint;
 use lifeboat_repository::tree::{Entry, Metadata};
-use lifeboat_repository::{Piece, Request};
+use lifeboat_repository::{Piece, RepositoryError, Request};
 use rustix::fs::Mode;
 use std::collections::VecDeque;
 use std::io;
@@ -186,7 +186,32 @@ impl Writer<'_> {
             return Ok(());
         }
         let written = self.write_piece(plan, *destination, slot, &mut state, bytes);
-        written.or_else(|error| self.give_up(slot, &mut state, error))
+        written.or_else(|error| self.give_up(slot, &mut state, "write", error))
+    }
+
+    /// Gives up the file that a request was for, which the repository cannot answer.
+    pub(super) fn lose(self, plan: &Plan, token: u64, error: RepositoryError) -> Result<(), PathError> {
+        let destination = usize::try_from(token).ok().and_then(|token| plan.destinations.get(token));
+        let Some(destination) = destination else { return Ok(()) };
+        let slot = &plan.files[destination.file as usize];
+        let mut state = lock(slot);
+        state.left = state.left.saturating_sub(1);
+        self.lose_file(slot, &mut state, error)
+    }
+
+    /// Gives up the file begun last, of which the repository cannot even say what it consists of.
+    pub(super) fn lose_last(self, plan: &Plan, error: RepositoryError) -> Result<(), PathError> {
+        plan.files.last().map_or(Ok(()), |slot| self.lose_file(slot, &mut lock(slot), error))
+    }
+
+    /// However many pieces of a file are lost, it is noted once.
+    fn lose_file(
+        self,
+        slot: &FileSlot,
+        state: &mut FileState,
+        error: RepositoryError,
+    ) -> Result<(), PathError> {
+        if state.failed { Ok(()) } else { self.give_up(slot, state, "read", io::Error::other(error)) }
     }
 
     /// Completes the file begun last, of which nothing is left to write.
@@ -197,7 +222,7 @@ impl Writer<'_> {
             return Ok(());
         }
         let finished = self.handle(slot, &mut state).and_then(|handle| self.finish(slot, &state, handle));
-        finished.or_else(|error| self.give_up(slot, &mut state, error))
+        finished.or_else(|error| self.give_up(slot, &mut state, "write", error))
     }
 
     fn write_piece(
@@ -256,7 +281,13 @@ impl Writer<'_> {
     }
 
     /// Notes that a file is not restored, and takes away what there is of it: half a file looks whole.
-    fn give_up(self, slot: &FileSlot, state: &mut FileState, error: io::Error) -> Result<(), PathError> {
+    fn give_up(
+        self,
+        slot: &FileSlot,
+        state: &mut FileState,
+        operation: &'static str,
+        error: io::Error,
+    ) -> Result<(), PathError> {
         state.failed = true;
         state.handle = None;
         if state.created {
@@ -265,7 +296,7 @@ impl Writer<'_> {
                 self.outcome.left_out(PathError::new("remove", slot.place.path_of(&slot.name), error))?;
             }
         }
-        self.outcome.left_out(PathError::new("write", slot.place.path_of(&slot.name), error))
+        self.outcome.left_out(PathError::new(operation, slot.place.path_of(&slot.name), error))
     }
 }
 

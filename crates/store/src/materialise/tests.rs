@@ -169,13 +169,41 @@ fn a_kind_with_the_content_of_another_is_refused() {
 }
 
 #[test]
-fn content_that_is_lost_ends_the_restore_with_its_cause() {
+fn content_that_is_lost_costs_its_file_and_no_other() {
+    for window_bytes in [WINDOW_BYTES, 1000] {
+        let place = Place::new();
+        let mut tree = tree_of(|tree| {
+            let large = file(tree, "large", &vec![7; 35_000]);
+            let first = file(tree, "a", b"one");
+            vec![first, large, hard_link("linked", "large"), file(tree, "z", b"two")]
+        });
+        let large = tree.entry(b"large").unwrap().unwrap();
+        let Content::Chunks { chunks, .. } = &large.content else { panic!("a stream") };
+        let third = Content::Chunks { chunks: vec![chunks[2]], depth: 0, extents: Vec::new() };
+        tree.lose_content(&third);
+        let report = restore(&tree, &place.target(), &[], window_bytes).unwrap();
+        assert_eq!((report.files, report.left_out.count), (2, 2), "{report:?}");
+        let first = lifeboat_base::report(&report.left_out.first[0]);
+        assert!(first.contains("large") && first.contains("chunk"), "{first}");
+        assert!(!place.target().join("large").exists(), "half a file looks whole");
+        assert_eq!(fs::read(place.target().join("a")).unwrap(), b"one");
+        assert_eq!(fs::read(place.target().join("z")).unwrap(), b"two");
+    }
+}
+
+#[test]
+fn a_listing_that_is_lost_costs_its_directory_and_no_other() {
     let place = Place::new();
-    let mut tree = tree_of(|tree| vec![file(tree, "x", b"abc")]);
-    tree.lose_chunks();
-    let error = restore(&tree, &place.target(), &[], WINDOW_BYTES).unwrap_err();
-    assert!(lifeboat_base::report(&error).contains("chunk"), "{error}");
-    assert!(error.hint().unwrap().contains("lifeboat check"));
+    let mut tree = tree_of(|tree| {
+        let below = file(tree, "x", b"gone");
+        let lost = directory(tree, "lost", vec![below]);
+        vec![file(tree, "a", b"one"), lost, file(tree, "z", b"two")]
+    });
+    let lost = tree.entry(b"lost").unwrap().unwrap();
+    tree.lose_listing(&lost.content);
+    let report = restore(&tree, &place.target(), &[], WINDOW_BYTES).unwrap();
+    assert_eq!((report.files, report.directories, report.left_out.count), (2, 1, 1), "{report:?}");
+    assert_eq!(fs::read(place.target().join("z")).unwrap(), b"two");
 }
 
 #[test]
