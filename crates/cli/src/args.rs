@@ -1,6 +1,7 @@
 //! What a person types: every command, argument and default, and nothing of what they do.
 
 use clap::{Args, Parser, Subcommand, ValueHint};
+use lifeboat_repository::ids::WriterId;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
@@ -29,6 +30,9 @@ pub(crate) struct Global {
     /// Where the secret comes from: env:NAME, file:PATH or command:COMMAND [default: env:LIFEBOAT_PASSPHRASE]
     #[arg(short, long, global = true, env = "LIFEBOAT_KEY", hide_env_values = true, value_name = "SOURCE")]
     pub(crate) key: Option<String>,
+    /// The root fingerprint that the repository must have, as `repo init` printed it; a key pair needs it once
+    #[arg(long, global = true, env = "LIFEBOAT_ROOT", value_name = "FINGERPRINT", value_parser = fingerprint)]
+    pub(crate) root: Option<WriterId>,
     /// The plan [default: ./lifeboat.toml, if there is one]
     #[arg(long, global = true, env = "LIFEBOAT_PLAN", value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) plan: Option<PathBuf>,
@@ -410,6 +414,11 @@ pub(crate) enum WritersCommand {
     },
 }
 
+fn fingerprint(text: &str) -> Result<WriterId, String> {
+    let digits = text.trim().to_ascii_lowercase();
+    WriterId::from_hex(&digits).ok_or_else(|| "a root fingerprint has 32 hexadecimal digits".to_owned())
+}
+
 /// Reads `90s`, `15m`, `24h`, `7d`, `500ms`.
 fn duration(text: &str) -> Result<std::time::Duration, String> {
     let split = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
@@ -438,6 +447,15 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_fingerprint_is_read_as_it_is_printed() {
+        let printed = "00ff00ff00ff00ff00ff00ff00ff00ff";
+        assert_eq!(fingerprint(&format!(" {}\n", printed.to_uppercase())).unwrap().to_string(), printed);
+        for bad in ["", "00ff", "zz"] {
+            assert!(fingerprint(bad).is_err(), "{bad}");
+        }
     }
 
     #[test]

@@ -8,7 +8,7 @@ use lifeboat_base::clock::Clock;
 use lifeboat_base::{Hint, Secret, hex};
 use lifeboat_objects::location::{self, Location};
 use lifeboat_plan::{FILE_NAME, Plan};
-use lifeboat_repository::ids::DatasetName;
+use lifeboat_repository::ids::{DatasetName, WriterId};
 use lifeboat_repository::{Environment, EpochPrivateKey, Published, Reader, ReaderPin, Repository, Unlock};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -57,11 +57,20 @@ impl Context {
 
     /// The repository, open.
     pub(crate) fn open(&self) -> Result<Arc<Repository>, Failure> {
-        self.open_at(&self.location()?, &self.secret()?)
+        self.open_rooted(&self.location()?, &self.secret()?, self.global.root)
     }
 
-    /// Any repository, open.
+    /// Any repository, open. What --root says is said of the one that --repository names.
     pub(crate) fn open_at(&self, location: &Location, secret: &Secret) -> Result<Arc<Repository>, Failure> {
+        self.open_rooted(location, secret, None)
+    }
+
+    fn open_rooted(
+        &self,
+        location: &Location,
+        secret: &Secret,
+        root: Option<WriterId>,
+    ) -> Result<Arc<Repository>, Failure> {
         let store = match location::open(location) {
             Ok(store) => store,
             Err(error) if error.is_not_found() => {
@@ -79,7 +88,7 @@ impl Context {
                 return Err(failure);
             }
         };
-        Ok(Arc::new(Repository::open(store, &unlock(secret)?, self.environment()?)?))
+        Ok(Arc::new(Repository::open_rooted(store, &unlock(secret)?, self.environment()?, root)?))
     }
 
     /// This machine.
