@@ -433,10 +433,15 @@ impl Reader {
         let index = if error.is_not_found() { self.refresh(stale)? } else { stale.clone() };
         // In an index that was read again the same number is another block.
         let failed = |copy: &Located| Arc::ptr_eq(&index, stale) && copy.block == job.block;
+        // Every request that is lost with the block says what is wrong with it.
+        let pack = layout::pack(&stale.packs[stale.blocks[job.block as usize].pack as usize].name);
+        let (object, what) = match &error {
+            RepositoryError::Damaged { object, what } => (object.clone(), what.clone()),
+            other => (pack.to_string(), lifeboat_base::report(other)),
+        };
         let mut first = Some(error);
         for wanted in &job.wanted {
-            let id = wanted.request.source.chunk();
-            let error = first.take().unwrap_or(RepositoryError::MissingChunk(id));
+            let error = first.take().unwrap_or_else(|| RepositoryError::damaged(&object, &what));
             self.find_elsewhere(&index, &failed, &wanted.request, error, sink)?;
         }
         Ok(())

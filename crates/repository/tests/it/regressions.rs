@@ -451,7 +451,9 @@ fn one_damaged_chunk_ended_the_fetching_of_all_others() {
         seen.lock().unwrap().0[token as usize] += 1;
         Ok(())
     };
-    let lost = |token: u64, _: RepositoryError| {
+    let lost = |token: u64, error: RepositoryError| {
+        let said = lifeboat_base::report(&error);
+        assert!(packs.iter().any(|pack| said.contains(pack.as_str())), "it names the pack: {said}");
         let mut seen = seen.lock().unwrap();
         seen.0[token as usize] += 1;
         seen.1 += 1;
