@@ -150,6 +150,10 @@ def ids(listed):
         print(row["id"], row["dataset"])
 
 
+def ids_are_none(listed):
+    assert load(listed) == {"snapshots": [], "unreadable": []}
+
+
 def kinds(repository):
     """That the index has chunks of each kind of block: otherwise the test proves less than it says."""
     opened = reader.Repository(repository, os.environ["LIFEBOAT_PASSPHRASE"])

@@ -15,6 +15,7 @@ meanwhile it looks for again), reads no logs and judges no leaders: a snapshot t
 refused. It opens no write-only domains, which the document marks as later.
 """
 import collections
+import contextlib
 import datetime
 import functools
 import json
@@ -24,6 +25,21 @@ import stat
 import sys
 
 from structures import *  # noqa: F403, the other half of this program
+
+@contextlib.contextmanager
+def passed_over(name):
+    """What fails here counts for nothing and stops nobody; it is named. What is gone is another matter."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise
+    except DAMAGE as error:
+        print(f"passed over: {name}: {type(error).__name__}: {error}", file=sys.stderr)
+
+
+def maintainer(writer):
+    return writer[2] == MAINTAIN
+
 
 POSITION = r"/([a-z0-9][a-z0-9._-]{0,99})/([0-9a-f]{32})/([0-9]{12})"
 
@@ -83,12 +99,15 @@ class Repository:
         raise Bad("this secret opens no key slot")
 
     def load_roster(self):
-        name, (number,) = self.names("roster/([0-9]{12})")[-1]
-        roster = self.get(name, ROSTER)
-        need(is_signed(roster, self.root), "the roster is not the root's")
-        self.roster = cbor(roster.body)
-        need(self.roster[0] == self.id and self.roster[1] == int(number), "a roster of another place")
-        self.writers = {key_id(writer[0]): writer for writer in self.roster[3]}
+        for name, (number,) in reversed(self.names("roster/([0-9]{12})")):
+            with passed_over(name):  # anybody who can create objects can put something at a higher number
+                roster = self.get(name, ROSTER)
+                body = cbor(roster.body)
+                need(is_signed(roster, self.root), "not signed by the root")
+                need(body[0] == self.id and body[1] == int(number), "it stands elsewhere than it says")
+                self.roster, self.writers = body, {key_id(writer[0]): writer for writer in body[3]}
+                return
+        raise Bad("no roster is the root's")
 
     def load_epochs(self, number, private):
         """[Epochs]: from the one in the slot down."""
@@ -131,16 +150,36 @@ class Repository:
     def position(self, groups):
         return [groups[0], bytes.fromhex(groups[1]), int(groups[2])]
 
+    def body(self, name, kind, may, place):
+        """The body of an object that counts: signed, of this repository, and bound to its place."""
+        thing = self.get(name, kind)
+        self.signer(thing, may)
+        body = cbor(thing.body)
+        need(body[0] == self.id and all(body[key] == at for key, at in place.items()), "it belongs elsewhere")
+        return body
+
+    def held(self):
+        """The positions that holds keep, whatever tombstones say. [Tombstones and holds]"""
+        ended, held = set(), []
+        for name, (ticket,) in self.names("holds-ended/([0-9a-f]{32})"):
+            with passed_over(name):
+                self.body(name, END, maintainer, {1: bytes.fromhex(ticket)})
+                ended.add(ticket)
+        for name, (ticket,) in self.names("holds/([0-9a-f]{32})"):
+            with passed_over(name):
+                body = self.body(name, HOLD, lambda writer: True, {1: bytes.fromhex(ticket)})
+                held += [body[2]] if ticket not in ended else []
+        return held
+
     def snapshots(self):
         """[({id, position, body})], [what failed]; those that are not forgotten. [Reading a snapshot]"""
-        forgotten, found, failed = set(), [], []
+        forgotten, found, failed, held = set(), [], [], self.held()
         for name, groups in self.names("tombstones" + POSITION):
-            tombstone = self.get(name, TOMBSTONE)  # one that fails ends everything: what is forgotten is unknown
-            self.signer(tombstone, lambda writer: writer[2] == MAINTAIN)
-            need(cbor(tombstone.body)[1] == self.position(groups), f"{name}: stands elsewhere")
-            forgotten.add(groups)
+            with passed_over(name):
+                self.body(name, TOMBSTONE, maintainer, {1: self.position(groups)})
+                forgotten.add(groups)
         for name, groups in self.names("snapshots" + POSITION):
-            if groups not in forgotten:
+            if groups not in forgotten or self.position(groups) in held:
                 try:
                     found += self.snapshot(name, self.position(groups))
                 except DAMAGE as error:
@@ -152,7 +191,7 @@ class Repository:
         body = cbor(thing.body)
         need(body[0] == self.id and body[1] == position, "it stands elsewhere than it says")
         if thing.kind == VOID:
-            self.signer(thing, lambda writer: writer[2] == MAINTAIN)
+            self.signer(thing, maintainer)
             return []
         # "Any": a writer without a list of datasets may publish all.
         may = lambda writer: thing.kind == RELEASE or not writer[3] or position[0] in writer[3]
@@ -169,16 +208,24 @@ class Repository:
         return [{"id": sha256(thing.body).hex(), "position": position, "body": body}]
 
     # The index.
-    def numbered(self, prefix, kind):
-        """[Lists and verdicts]"""
-        result = []
-        for count, (name, (number,)) in enumerate(self.names(prefix + r"/([^.].*)"), 1):
-            thing = self.get(name, kind)
-            body = cbor(thing.body)
-            self.signer(thing, lambda writer: writer[2] == MAINTAIN)
-            need(number == f"{count:012}" and body[0] == self.id and body[1] == count, f"{prefix}: a gap")
-            result.append(body)
-        return result
+    def verdicts(self):
+        """Those that count: up to the highest that is good. [Lists and verdicts]"""
+        found, errors = {}, {}
+        for prefix, kind in (("verdicts", VERDICT), ("condemned", CONDEMNED)):
+            for name, (number,) in self.names(prefix + "/([0-9]{12})"):
+                try:
+                    found[prefix, int(number)] = self.body(name, kind, maintainer, {1: int(number)})
+                except FileNotFoundError:
+                    raise
+                except DAMAGE as error:
+                    errors[prefix, int(number)] = error
+        count = max((number for prefix, number in found if prefix == "verdicts"), default=0)
+        for number in range(1, count + 1):
+            for prefix in ("verdicts", "condemned"):
+                need((prefix, number) in found, f"{prefix}/{number}: {errors.get((prefix, number), 'a gap')}")
+            verdict, proposed = found["verdicts", number], found["condemned", number]
+            need(all(set(verdict[key]) <= set(proposed[key]) for key in (2, 3, 4)), "more dead than condemned")
+        return [found["verdicts", number] for number in range(1, count + 1)]
 
     def load_index(self):
         """[Reading a snapshot, from nothing], 2 and 3."""
@@ -191,24 +238,16 @@ class Repository:
         raise Bad("the index does not stand still")
 
     def load_index_once(self):
-        verdicts, lists = self.numbered("verdicts", VERDICT), self.numbered("condemned", CONDEMNED)
-        need(len(lists) - len(verdicts) in (0, 1), "lists and verdicts stay apart")
-        for verdict, proposed in zip(verdicts, lists):
-            need(all(set(verdict[key]) <= set(proposed[key]) for key in (2, 3, 4)), "more dead than condemned")
-        dead = {name for verdict in verdicts for key in (2, 3) for name in verdict[key]}
+        dead = {name for verdict in self.verdicts() for key in (2, 3) for name in verdict[key]}
         self.places, known = collections.defaultdict(list), set()
         for name, (digest,) in self.names("index/([0-9a-f]{64})"):
             if bytes.fromhex(digest) in dead:
                 continue
-            try:
+            packs = {}
+            with passed_over(name):  # what it alone describes is missing, and shows where it is needed
                 thing = self.get(name, INDEX)
                 self.signer(thing, lambda writer: writer[2] != WRITE_ONLY)
                 packs = parse_index(thing.body, self.id)
-            except FileNotFoundError:
-                raise
-            except DAMAGE as error:  # what it alone describes is lost, and shows where it is needed
-                print(f"{name}: {type(error).__name__}: {error}", file=sys.stderr)
-                continue
             for pack in packs.keys() - dead - known:
                 for identity, place in packs[pack]:
                     self.places[identity].append(place)

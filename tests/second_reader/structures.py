@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 CONFIG, SLOT, ROSTER, INDEX, SNAPSHOT, RELEASE, VOID, TOMBSTONE = range(1, 9)
-CONDEMNED, VERDICT, ORIGIN, PACK, COPIED = 13, 14, 18, 19, 20
+END, HOLD, CONDEMNED, VERDICT, ORIGIN, PACK, COPIED = 11, 12, 13, 14, 18, 19, 20
 WRITE, WRITE_ONLY, MAINTAIN = range(3)
 DATA, NODE, PAGES, DELTA, SPARSE = range(5)
 # Which kinds of block a chunk may be taken from, by what it is wanted as. [Identities of chunks and pages]
@@ -253,7 +253,7 @@ Place = collections.namedtuple("Place", "block offset length base")  # base: of 
 def parse_index(body, repository):
     """{pack: [(identity, place)]}: each pack that the body describes, whole."""
     magic, owner, _random, *counts = struct.unpack("<4s16s16s4I", body[:52])
-    need(magic == b"LBIX" and owner == repository and sum(counts[1:3]) <= 400_000, "no index of this repository")
+    need(magic == b"LBIX" and owner == repository and sum(counts[1:]) <= 400_000, "no index of this repository")
     tables, start = [], 52
     for layout, count in zip(("<32sII", "<6I", "<32sIII", "<32sI32s"), counts):
         end = start + struct.calcsize(layout) * count
