@@ -129,7 +129,7 @@ impl LocalState {
     }
 
     /// What verdicts named, up to which number, as it was remembered; nothing where that is damaged.
-    pub(crate) fn dead(&self) -> Result<Option<(u64, HashSet<BulkName>, HashSet<String>)>> {
+    pub(crate) fn dead(&self) -> Result<Option<RememberedDead>> {
         let Some(path) = self.dead_path() else { return Ok(None) };
         match fs::read(&path) {
             Ok(bytes) => Ok(decode_dead(&bytes)),
@@ -181,6 +181,9 @@ pub(crate) struct Dead<'d> {
     pub(crate) logs: &'d HashSet<String>,
 }
 
+/// The same, read back.
+pub(crate) type RememberedDead = (u64, HashSet<BulkName>, HashSet<String>);
+
 /// The SHA-256 of what follows, then the number, how many names of bulk objects, these, and names of logs, a
 /// line each. A writer relies on what is not named here: a flipped bit must not hide a name.
 fn encode_dead(dead: &Dead<'_>) -> Vec<u8> {
@@ -194,7 +197,7 @@ fn encode_dead(dead: &Dead<'_>) -> Vec<u8> {
     [sha256(&body).as_slice(), &body].concat()
 }
 
-fn decode_dead(bytes: &[u8]) -> Option<(u64, HashSet<BulkName>, HashSet<String>)> {
+fn decode_dead(bytes: &[u8]) -> Option<RememberedDead> {
     let (digest, body) = bytes.split_first_chunk::<32>()?;
     if sha256(body) != *digest {
         return None;

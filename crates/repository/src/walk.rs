@@ -31,6 +31,9 @@ pub(crate) const MAX_TREE_DEPTH: usize = 100_000;
 /// How many chunks a list of chunks holds.
 pub(crate) const CHUNKS_PER_LIST: usize = 1024;
 
+/// Takes the path of a directory of which a part of the listing cannot be read, and why.
+pub type LostListing<'a, E> = dyn FnMut(&[u8], RepositoryError) -> Result<(), E> + 'a;
+
 impl Reader {
     /// The entries of one node of a listing.
     pub(crate) fn entries(&self, node: &ChunkId) -> Result<Vec<Entry>> {
@@ -238,7 +241,7 @@ impl Reader {
         &self,
         snapshot: &Snapshot,
         visit: &mut VisitEntry<'_, E>,
-        lost: &mut dyn FnMut(&[u8], RepositoryError) -> Result<(), E>,
+        lost: &mut LostListing<'_, E>,
     ) -> Result<(), E> {
         let mut levels = vec![Level::new(&snapshot.root, 0)];
         let mut path: Vec<u8> = Vec::new();

@@ -44,7 +44,7 @@ fn a_stolen_maintainer_of_the_origin_erased_the_copy() {
     let opened = Arc::new(open().unwrap());
     let mut unreadable = Vec::new();
     let listed = opened.snapshots(None, &mut unreadable).unwrap();
-    assert_eq!(listed, [copied.clone()], "what the origin signs forgets nothing here");
+    assert_eq!(listed, std::slice::from_ref(&copied), "what the origin signs forgets nothing here");
     assert_eq!(unreadable[0].object, tombstone.to_string());
     assert_eq!(restore(&opened, &copied).unwrap(), sample(1));
     // Prune does not go on beside what it cannot judge, and says what to remove.
