@@ -100,7 +100,9 @@ fn sqlite(path: &Path, source: rusqlite::Error) -> BenchError {
 
 fn make_database(path: &Path, rows: u64) -> rusqlite::Result<()> {
     let mut connection = Connection::open(path)?;
-    connection.execute_batch("PRAGMA synchronous = OFF; CREATE TABLE data (id INTEGER PRIMARY KEY, body BLOB NOT NULL)")?;
+    connection.execute_batch(
+        "PRAGMA synchronous = OFF; CREATE TABLE data (id INTEGER PRIMARY KEY, body BLOB NOT NULL)",
+    )?;
     let transaction = connection.transaction()?;
     let mut draw = Draw::new(0, "rows");
     for id in 0..rows {
@@ -282,10 +284,7 @@ struct Pair {
 }
 
 impl Pair {
-    fn of(
-        place: &Place,
-        measure: impl Fn(&Lifeboat) -> Result<u64, BenchError>,
-    ) -> Result<Self, BenchError> {
+    fn of(place: &Place, measure: impl Fn(&Lifeboat) -> Result<u64, BenchError>) -> Result<Self, BenchError> {
         Ok(Self { churned: measure(&place.churned)?, fresh: measure(&place.fresh)? })
     }
 
@@ -339,7 +338,8 @@ fn table(options: &Churn, began: &str, results: &[Outcome]) -> String {
             let verdict = if pair.ratio() <= at_most { "met" } else { "**missed**" };
             let (churned, fresh) = (megabytes(pair.churned), megabytes(pair.fresh));
             let ratio = pair.ratio();
-            let _ = writeln!(text, "| {what} | {churned:.1} | {fresh:.1} | {ratio:.3} | {at_most} | {verdict} |");
+            let _ =
+                writeln!(text, "| {what} | {churned:.1} | {fresh:.1} | {ratio:.3} | {at_most} | {verdict} |");
         }
     }
     text

@@ -1,5 +1,6 @@
 //! Times Lifeboat beside restic, borg and rustic, and beside floors: loops that do what must be done and
-//! nothing else. Docs: `docs/benchmarks.md`.
+//! nothing else. Docs: `docs/benchmarks.md`. It deliberately knows nothing of how Lifeboat works inside, but
+//! for the packs that the floors of restore and check read.
 //!
 //! `lifeboat-bench files` builds a tree of some 2 GB, runs every tool on it in turn, several times, and
 //! prints a table, the ratios and the objectives. The floors are subcommands of this same program, run as

@@ -164,9 +164,7 @@ pub(crate) fn parse(arguments: &[OsString]) -> Result<Task, BenchError> {
         "floor-backup" => Task::FloorBackup(floor_backup(&mut typed)?),
         "floor-restore" => Task::FloorRestore { packs: typed.path("OUT")?, target: typed.path("TARGET")? },
         "floor-check" => Task::FloorCheck { packs: typed.path("OUT")? },
-        "floor-plan" => {
-            Task::FloorPlan { repository: typed.path("REPOSITORY")?, plan: typed.path("PLAN")? }
-        }
+        "floor-plan" => Task::FloorPlan { repository: typed.path("REPOSITORY")?, plan: typed.path("PLAN")? },
         "floor-restore-packs" => {
             Task::FloorRestorePacks { plan: typed.path("PLAN")?, target: typed.path("TARGET")? }
         }
@@ -201,13 +199,7 @@ fn files(typed: &mut Typed) -> Result<Files, BenchError> {
     }
     let dir = work_folder(typed)?;
     let lifeboat = typed.value("--lifeboat")?.map_or_else(beside_this_program, PathBuf::from);
-    Ok(Files {
-        pairs,
-        json: typed.flag("--json"),
-        dir,
-        lifeboat,
-        without,
-    })
+    Ok(Files { pairs, json: typed.flag("--json"), dir, lifeboat, without })
 }
 
 fn work_folder(typed: &mut Typed) -> Result<PathBuf, BenchError> {

@@ -244,7 +244,8 @@ mod tests {
     fn a_plan_is_read_as_it_was_written_and_nothing_else_is_one() {
         let target = Target { file: 0, at: 1 << 40, start: 3, length: 4 };
         let chunk = PlannedChunk { id: [7; 32], offset: 1, length: 9, targets: vec![target] };
-        let block = PlannedBlock { raw_bytes: 10, compressed: true, chunks: vec![chunk], ..Default::default() };
+        let block =
+            PlannedBlock { raw_bytes: 10, compressed: true, chunks: vec![chunk], ..Default::default() };
         let plan = Plan {
             repository: "/r".into(),
             id_key: [1; 32],

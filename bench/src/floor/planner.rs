@@ -29,7 +29,8 @@ pub(crate) fn run(repository: &Path, out: &Path) -> Result<Totals, BenchError> {
     let newest = opened.snapshots(None, &mut Vec::new())?.pop();
     let newest = newest
         .ok_or_else(|| BenchError::Damaged { path: repository.to_owned(), what: "holds no snapshot" })?;
-    let mut planner = Planner { reader: &reader, files: Vec::new(), links: Vec::new(), wanted: HashMap::new() };
+    let mut planner =
+        Planner { reader: &reader, files: Vec::new(), links: Vec::new(), wanted: HashMap::new() };
     reader.walk(&newest.snapshot, &mut |folder, entry| planner.entry(folder, entry))?;
     let totals = planner.totals();
     planner.finish(repository)?.write(out)?;
@@ -82,7 +83,8 @@ impl Planner<'_> {
         if !self.wanted.is_empty() {
             return Err(BenchError::Damaged { path: repository.to_owned(), what: "lacks chunks" });
         }
-        let numbers: HashMap<&Path, u32> = (0..).zip(&self.files).map(|(n, f)| (f.path.as_path(), n)).collect();
+        let numbers: HashMap<&Path, u32> =
+            (0..).zip(&self.files).map(|(n, f)| (f.path.as_path(), n)).collect();
         let links = self.links.into_iter().map(|(name, first)| {
             let number = numbers.get(first.as_path()).copied();
             number.map(|number| (name, number)).ok_or(first)

@@ -223,7 +223,8 @@ impl<'p> Writer<'p> {
             let first = self.files.get(*number as usize).filter(|_| stays_below(name));
             let first = first.ok_or_else(|| damaged(name, "is linked to nothing"))?;
             let path = self.make_folder(name)?;
-            fs::hard_link(self.target.join(&first.path), &path).map_err(|e| BenchError::io("link", &path, e))?;
+            fs::hard_link(self.target.join(&first.path), &path)
+                .map_err(|e| BenchError::io("link", &path, e))?;
         }
         match self.left.iter().position(|left| *left > 0) {
             Some(number) => Err(damaged(&self.files[number].path, "is not complete")),

@@ -25,7 +25,14 @@ pub(crate) struct Cli {
 #[derive(Clone, Debug, Args)]
 pub(crate) struct Global {
     /// Where recovery points are kept: a path, file:PATH or s3://bucket/prefix?region=…&endpoint=…
-    #[arg(short, long, global = true, env = "LIFEBOAT_REPOSITORY", hide_env_values = true, value_name = "LOCATION")]
+    #[arg(
+        short,
+        long,
+        global = true,
+        env = "LIFEBOAT_REPOSITORY",
+        hide_env_values = true,
+        value_name = "LOCATION"
+    )]
     pub(crate) repository: Option<String>,
     /// Where the secret comes from: env:NAME, file:PATH or command:COMMAND [default: env:LIFEBOAT_PASSPHRASE]
     #[arg(short, long, global = true, env = "LIFEBOAT_KEY", hide_env_values = true, value_name = "SOURCE")]

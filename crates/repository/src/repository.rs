@@ -13,21 +13,20 @@ use crate::error::{RepositoryError, Result};
 use crate::ids::{BodyHash, DatasetName, RepositoryId, TicketId, WriterId};
 use crate::keys::{self, EpochKeys, Keys, Lock, RecoveryKey, Unlock};
 use crate::layout;
+use crate::opening::{
+    MAX_OCCUPIED, create_first_roster, judge_root, open_any_slot, read_config, read_trust, remove_all,
+};
 use crate::pack::{MAX_BLOCK_BYTES, MAX_PACK_BYTES};
-use crate::snapshots::is_about_one_object;
-use crate::state::{Head, LocalState};
+use crate::state::LocalState;
 use crate::trust::{Distrust, Need, Trust, received_in_time};
 use lifeboat_base::clock::{Clock, Timestamp};
 use lifeboat_base::{failpoint, random};
 use lifeboat_objects::{Creation, Key, SharedStore, list_all};
 use minicbor::Decode;
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
-/// So many numbers of rosters that are taken by what nobody signed are passed over.
-const MAX_OCCUPIED: u64 = 64;
 /// The shortest lease: renewals come at a third of it.
 const MIN_LEASE: Duration = Duration::from_secs(1);
 /// The smallest target for packs: below it there is a request for every few blocks.
@@ -701,7 +700,12 @@ fn slot_info(slot: &Slot, lock: &Lock, label: &str, created: Timestamp) -> SlotI
     }
 }
 
-fn wrap_open(kind: ObjectType, body: Vec<u8>, signer: &Signer, repository: &RepositoryId) -> Result<Vec<u8>> {
+pub(crate) fn wrap_open(
+    kind: ObjectType,
+    body: Vec<u8>,
+    signer: &Signer,
+    repository: &RepositoryId,
+) -> Result<Vec<u8>> {
     envelope::wrap(kind, &Signed::new(kind, body, signer), repository, Seal::Open)
 }
 
@@ -710,171 +714,8 @@ fn find_writer<'r>(roster: &'r mut Roster, id: &WriterId) -> Result<&'r mut Enro
     found.ok_or_else(|| RepositoryError::Unknown(format!("writer {id}")))
 }
 
-fn decode<T: for<'b> Decode<'b, ()>>(body: &[u8], object: impl ToString) -> Result<T> {
+pub(crate) fn decode<T: for<'b> Decode<'b, ()>>(body: &[u8], object: impl ToString) -> Result<T> {
     bodies::decode(body).map_err(|error| RepositoryError::damaged(object, error))
-}
-
-fn read_config(store: &SharedStore) -> Result<Signed> {
-    let bytes = match store.get(&layout::config()) {
-        Ok(bytes) => bytes,
-        Err(error) if error.is_not_found() => return Err(RepositoryError::NotARepository(store.location())),
-        Err(error) => return Err(error.into()),
-    };
-    match envelope::unwrap(&bytes, None, None) {
-        Ok((ObjectType::Config, signed)) => Ok(signed),
-        Ok((other, _)) => Err(RepositoryError::damaged("config", format!("it is a {other:?}"))),
-        Err(EnvelopeError::Newer(found)) => Err(RepositoryError::NewerFormat { found, supported: FORMAT }),
-        Err(error) => Err(RepositoryError::damaged("config", error)),
-    }
-}
-
-/// Tries the slots, the cheap ones first.
-fn open_any_slot(store: &SharedStore, repository: &RepositoryId, unlock: &Unlock) -> Result<Keys> {
-    let (mut damage, mut readable) = (None, false);
-    for listed in list_all(&**store, layout::SLOTS)? {
-        let slot = match read_slot(store, &listed.key, repository) {
-            Ok(slot) => slot,
-            Err(error) => {
-                damage = Some(error);
-                continue;
-            }
-        };
-        readable = true;
-        if keys::is_worth_trying(&slot, unlock)
-            && let Some(keys) = keys::open_slot(&slot, unlock)
-        {
-            return Ok(keys);
-        }
-    }
-    Err(damage.filter(|_| !readable).unwrap_or(RepositoryError::WrongKey))
-}
-
-pub(crate) fn read_slot(store: &SharedStore, key: &Key, repository: &RepositoryId) -> Result<Slot> {
-    let bytes = store.get(key)?;
-    let (kind, signed) =
-        envelope::unwrap(&bytes, None, None).map_err(|e| RepositoryError::damaged(key, e))?;
-    let slot: Slot = decode(&signed.body, key)?;
-    if kind != ObjectType::Slot || slot.repository != *repository || layout::slot(&slot.id) != *key {
-        return Err(RepositoryError::damaged(key, "it is no key slot of this repository"));
-    }
-    Ok(slot)
-}
-
-fn read_trust(store: &SharedStore, config: &Config, root: PublicKey, state: &LocalState) -> Result<Trust> {
-    let seen = state.head(&Head::Roster)?.map_or(0, |(number, _)| number);
-    let mut numbers: Vec<u64> =
-        list_all(&**store, layout::ROSTER)?.iter().filter_map(|l| layout::listed_number(&l.key)).collect();
-    let (mut damage, mut shown) = (None, 0);
-    while let Some(number) = numbers.pop() {
-        match read_roster(store, config, &root, number) {
-            Ok((roster, signed)) if number >= seen => {
-                state.raise(&Head::Roster, number, &BodyHash::of(&signed))?;
-                let origins = read_origins(store, config, &root)?;
-                return Ok(Trust { root, roster, roster_signed: signed, origins });
-            }
-            Ok(_) => {
-                shown = number;
-                break;
-            }
-            // Anybody who can create objects can take a number: what the root did not sign does not count.
-            Err(error) if is_about_one_object(&error) => {
-                damage = damage.or(Some(error)).filter(|_| number == seen || seen == 0);
-            }
-            Err(error) => return Err(error),
-        }
-    }
-    // The one that this machine has seen is there, but damaged: that says more than that an older is left.
-    let rolled_back = RepositoryError::RolledBack { what: "the roster of writers".to_owned(), seen, shown };
-    Err(damage.unwrap_or(rolled_back))
-}
-
-/// A roster that the root signed for its place, and the body that it signed.
-fn read_roster(
-    store: &SharedStore,
-    config: &Config,
-    root: &PublicKey,
-    number: u64,
-) -> Result<(Roster, Vec<u8>)> {
-    let key = layout::roster(number);
-    let (kind, signed) =
-        envelope::unwrap(&store.get(&key)?, None, None).map_err(|e| RepositoryError::damaged(&key, e))?;
-    let roster: Roster = decode(&signed.body, &key)?;
-    let in_place =
-        kind == ObjectType::Roster && roster.number == number && roster.repository == config.repository;
-    if !in_place || !Trust::root_signed(root, ObjectType::Roster, &signed) {
-        return Err(RepositoryError::damaged(&key, "the root did not sign it for this place"));
-    }
-    Ok((roster, signed.body))
-}
-
-/// The first roster of a new repository, at the first number that nothing stands at: what a crashed init
-/// left behind does not count, since another root signed it.
-fn create_first_roster(store: &SharedStore, mut roster: Roster, root: &Signer) -> Result<FirstRoster> {
-    loop {
-        let signed = bodies::encode(&roster);
-        let key = layout::roster(roster.number);
-        let bytes = wrap_open(ObjectType::Roster, signed.clone(), root, &roster.repository)?;
-        if store.create(&key, &bytes)? == Creation::Created || store.get(&key)? == bytes {
-            return Ok(FirstRoster { body: roster, signed });
-        }
-        if roster.number > MAX_OCCUPIED {
-            return Err(RepositoryError::Occupied(key.to_string()));
-        }
-        roster.number += 1;
-    }
-}
-
-struct FirstRoster {
-    body: Roster,
-    signed: Vec<u8>,
-}
-
-/// Tidies up after an init. What stays is ignored by everybody.
-fn remove_all(store: &SharedStore, keys: &[Key]) {
-    for key in keys {
-        let _ = store.delete(key);
-    }
-}
-
-/// Refuses another root than the one that this machine pinned, or the one that was asked for; and one that
-/// only a public-key slot vouches for, since that authenticates nothing.
-fn judge_root(state: &LocalState, found: &WriterId, unlock: &Unlock, asked: Option<WriterId>) -> Result<()> {
-    let pinned = state.pinned_root()?;
-    for expected in [asked, pinned].into_iter().flatten() {
-        if expected != *found {
-            return Err(RepositoryError::OtherRoot { expected, found: *found });
-        }
-    }
-    let vouched = asked.or(pinned).is_some() || !matches!(unlock, Unlock::PrivateKey(_));
-    if vouched { Ok(()) } else { Err(RepositoryError::UnknownRoot(*found)) }
-}
-
-/// The newest roster of each origin that this copy's root countersigned.
-fn read_origins(store: &SharedStore, config: &Config, root: &PublicKey) -> Result<Vec<Roster>> {
-    let mut newest: BTreeMap<RepositoryId, Roster> = BTreeMap::new();
-    for listed in list_all(&**store, layout::ORIGINS)? {
-        let (kind, signed) = envelope::unwrap(&store.get(&listed.key)?, None, None)
-            .map_err(|e| RepositoryError::damaged(&listed.key, e))?;
-        let origin: Origin = decode(&signed.body, &listed.key)?;
-        let place = layout::origin(&origin.root.id(), origin.number);
-        let countersigned = kind == ObjectType::Origin
-            && origin.repository == config.repository
-            && origin.origin != config.repository
-            && place == listed.key
-            && Trust::root_signed(root, ObjectType::Origin, &signed)
-            && Trust::root_signed(&origin.root, ObjectType::Roster, &origin.roster);
-        if !countersigned {
-            return Err(RepositoryError::damaged(&listed.key, "the root did not countersign it"));
-        }
-        let roster: Roster = decode(&origin.roster.body, &listed.key)?;
-        if roster.repository != origin.origin || roster.number != origin.number {
-            return Err(RepositoryError::damaged(&listed.key, "it carries another roster than it says"));
-        }
-        if newest.get(&roster.repository).is_none_or(|known| known.number < roster.number) {
-            newest.insert(roster.repository, roster);
-        }
-    }
-    Ok(newest.into_values().collect())
 }
 
 /// Makes a recovery key's slot and tries it: used by `repo init`, and by `key add --recovery`.

@@ -71,10 +71,12 @@ fn clear_unfinished(context: &Context, store: &dyn ObjectStore) -> Result<(), Fa
     if keys.iter().any(|key| key.as_str() == "config") {
         return Ok(());
     }
-    let in_any = |key: &Key, prefixes: &[&str]| prefixes.iter().any(|prefix| key.as_str().starts_with(prefix));
+    let in_any =
+        |key: &Key, prefixes: &[&str]| prefixes.iter().any(|prefix| key.as_str().starts_with(prefix));
     let (unfinished, others): (Vec<Key>, Vec<Key>) =
         keys.into_iter().partition(|key| in_any(key, &["slots/", "suitability/", "roster/000000000001"]));
-    if let Some(other) = others.iter().find(|key| in_any(key, &["roster/", "snapshots/", "packs/", "index/"])) {
+    if let Some(other) = others.iter().find(|key| in_any(key, &["roster/", "snapshots/", "packs/", "index/"]))
+    {
         return Err(Failure {
             code: 1,
             message: format!("{} holds {other} and no config: it may be what remains of a repository", store.location()),

@@ -102,7 +102,10 @@ fn assert_damage_is_told(past: &Past, place: &Place, object: &str, damage: Damag
         let said_lost = lost.contains(&id[..8]);
         let (restored, seen) = restore(place, dataset, id);
         let is_whole = restored.code == Some(0) && seen == *expected;
-        assert!(is_whole || said_lost || slot_is_gone(object, &restored), "{case}: {dataset} {id}: {restored}\n{checked}");
+        assert!(
+            is_whole || said_lost || slot_is_gone(object, &restored),
+            "{case}: {dataset} {id}: {restored}\n{checked}"
+        );
         assert!(is_whole || restored.stderr.contains("hint: "), "{case}: {restored}");
         whole += usize::from(is_whole);
         if said_lost && !is_whole {
@@ -176,7 +179,10 @@ fn an_unreadable_newest_snapshot_is_not_passed_over_in_silence() {
     let newest = place.objects("snapshots/tree/").pop().unwrap();
     inflict(place, &newest, Damage::Flipped, "");
     let restored = place.run(&["restore", "tree", "--to", "latest", "--into", "out"]).expect(0);
-    assert!(restored.stderr.contains(&format!("warning: {newest} cannot be read and was passed over")), "{restored}");
+    assert!(
+        restored.stderr.contains(&format!("warning: {newest} cannot be read and was passed over")),
+        "{restored}"
+    );
     assert!(place.run(&["points"]).expect(5).stderr.contains(&newest));
     place.run(&["prune", "--at-least", "1"]).refused(1, "damaged", "check");
     inflict(place, &place.objects("snapshots/other/")[0], Damage::Flipped, "");

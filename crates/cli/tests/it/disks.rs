@@ -118,10 +118,14 @@ fn a_read_only_repository_is_read_without_a_pin_and_refuses_the_rest() {
     let restored = place.run(&["restore", "tree", "--to", "latest", "--into", "out"]).expect(0);
     assert!(restored.stderr.contains("without a pin"), "{restored}");
     assert_eq!(tree::of(&place.path("out")), tree::of(&place.path("tree")));
-    for readable in [&["check", "--read-data"][..], &["points"], &["ls", "tree"], &["prove"], &["prune", "--dry-run"]] {
+    for readable in
+        [&["check", "--read-data"][..], &["points"], &["ls", "tree"], &["prove"], &["prune", "--dry-run"]]
+    {
         place.run(readable).expect(0);
     }
-    for writing in [&["backup", "tree"][..], &["prune"], &["forget", "tree", "latest"], &["key", "add", "--recovery"]] {
+    for writing in
+        [&["backup", "tree"][..], &["prune"], &["forget", "tree", "latest"], &["key", "add", "--recovery"]]
+    {
         let ran = place.run(writing).refused(1, "", "writable");
         assert!(ran.stderr.contains("Read-only"), "{ran}");
     }
@@ -194,7 +198,9 @@ fn what_cannot_be_read_is_listed_and_the_rest_is_taken() {
     place.write("tree/open", "everybody's\n");
     place.write("tree/secret", "root's\n");
     place.write("tree/closed/within", "root's\n");
-    for (path, mode) in [("tree", 0o755), ("tree/open", 0o644), ("tree/secret", 0o600), ("tree/closed", 0o700)] {
+    for (path, mode) in
+        [("tree", 0o755), ("tree/open", 0o644), ("tree/secret", 0o600), ("tree/closed", 0o700)]
+    {
         std::fs::set_permissions(place.path(path), std::fs::Permissions::from_mode(mode)).unwrap();
     }
     let program = public_copy(&place);
@@ -205,7 +211,10 @@ fn what_cannot_be_read_is_listed_and_the_rest_is_taken() {
         assert!(ran.stderr.contains(&format!("left out: ")) && ran.stderr.contains(path), "{ran}");
     }
     let proven = as_nobody(&place, &program, &["prove", "tree"]).expect(4);
-    assert!(proven.stdout.contains("inconclusive") && proven.stdout.contains("2 entries could not be read"), "{proven}");
+    assert!(
+        proven.stdout.contains("inconclusive") && proven.stdout.contains("2 entries could not be read"),
+        "{proven}"
+    );
     assert_eq!(as_nobody(&place, &program, &["dump", "tree", "open"]).expect(0).stdout, "everybody's\n");
 }
 
@@ -214,8 +223,11 @@ fn a_source_that_vanishes_during_the_backup_is_said() {
     let place = Place::with_snapshot();
     let earlier = place.json(&["points"]);
     let mut command = place.command(&["backup", "tree"]);
-    command.env("LIFEBOAT_FAILPOINTS", "lease::claimed=pause:2000").env("LIFEBOAT_FAILPOINTS_SEEN", place.path("seen"));
-    let child = command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped()).spawn().unwrap();
+    command
+        .env("LIFEBOAT_FAILPOINTS", "lease::claimed=pause:2000")
+        .env("LIFEBOAT_FAILPOINTS_SEEN", place.path("seen"));
+    let child =
+        command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped()).spawn().unwrap();
     while !std::fs::read_to_string(place.path("seen")).is_ok_and(|seen| seen.contains("lease::claimed")) {
         std::thread::sleep(std::time::Duration::from_millis(5));
     }

@@ -29,7 +29,16 @@ const COMMANDS: &[(&str, &[&str])] = &[
     ("key add", &["key", "add", "--command", "echo 1234567890123456"]),
     ("key rotate", &["key", "rotate", "--command", "echo 1234567890123456"]),
     ("key pair", &["key", "pair", "mine.key"]),
-    ("writers enrol", &["repo", "writers", "enrol", "--public-key", "abababababababababababababababababababababababababababababababab"]),
+    (
+        "writers enrol",
+        &[
+            "repo",
+            "writers",
+            "enrol",
+            "--public-key",
+            "abababababababababababababababababababababababababababababababab",
+        ],
+    ),
 ];
 
 /// What was there before the kill.
@@ -49,7 +58,8 @@ impl Past {
         }
         place.write("tree/new/folder/file", noise(99, 10_000));
         make_databases(&place);
-        let mut init = place.command(&["repo", "init", "-r", "copy", "--copy-of", "repo", "--no-recovery-key"]);
+        let mut init =
+            place.command(&["repo", "init", "-r", "copy", "--copy-of", "repo", "--no-recovery-key"]);
         init.env("LIFEBOAT_KEY", "env:LIFEBOAT_PASSPHRASE").env("LIFEBOAT_ORIGIN_PASSPHRASE", PASSPHRASE);
         Ran::of(&mut init).expect(0);
         Self { place, snapshots }
@@ -59,7 +69,9 @@ impl Past {
 fn make_databases(place: &Place) {
     for (name, mode) in [("wal.db", "wal"), ("journal.db", "delete")] {
         let database = rusqlite::Connection::open(place.path(name)).unwrap();
-        let rows = format!("pragma journal_mode = {mode}; create table t (x); insert into t values (randomblob(100000));");
+        let rows = format!(
+            "pragma journal_mode = {mode}; create table t (x); insert into t values (randomblob(100000));"
+        );
         database.execute_batch(&rows).unwrap();
     }
     leave_hot_journal(&place.path("hot.db"));
@@ -82,7 +94,8 @@ fn leave_hot_journal(database: &Path) {
 fn a_process_that_dies_in_a_transaction() {
     let path = std::env::var_os("LIFEBOAT_TEST_HOT_JOURNAL").unwrap();
     let database = rusqlite::Connection::open(path).unwrap();
-    let rows = "create table t (x); with recursive n(i) as (select 1 union all select i + 1 from n where i < 500)
+    let rows =
+        "create table t (x); with recursive n(i) as (select 1 union all select i + 1 from n where i < 500)
         insert into t select randomblob(1000) from n;
         pragma cache_size = 2; begin immediate; update t set x = randomblob(1000);";
     database.execute_batch(rows).unwrap();
@@ -150,7 +163,10 @@ fn kill_there(past: &Past, arguments: &[&str], failpoint: &str, let_pass: u32) {
     // What was cut off can be done again, if it is not done already.
     let again = command(&twin, arguments).output().unwrap();
     let again = Ran::from(again);
-    assert!(again.code == Some(0) || matches!(arguments, ["forget" | "key", ..]), "{case}, then again: {again}");
+    assert!(
+        again.code == Some(0) || matches!(arguments, ["forget" | "key", ..]),
+        "{case}, then again: {again}"
+    );
     let _ = std::fs::remove_dir_all(twin.path("out"));
     if arguments[..2] != ["key", "rotate"] {
         twin.assert_healthy(&case);
@@ -161,7 +177,10 @@ fn assert_init_can_be_run_again(place: &Place, arguments: &[&str], case: &str) {
     let again = Ran::of(&mut command(place, arguments));
     let done = again.code == Some(0) || again.stderr.contains("holds a repository already");
     assert!(done, "{case}, then again: {again}");
-    let backup = Ran::of(&mut command(place, &["backup", "tree", "--repository", "new", "--key", "env:LIFEBOAT_PASSPHRASE"]));
+    let backup = Ran::of(&mut command(
+        place,
+        &["backup", "tree", "--repository", "new", "--key", "env:LIFEBOAT_PASSPHRASE"],
+    ));
     assert_eq!(backup.code, Some(0), "{case}, then backup: {backup}");
 }
 
@@ -197,7 +216,8 @@ fn named_in_sources() -> BTreeSet<String> {
     for entry in std::fs::read_dir(crates).unwrap() {
         let entry = entry.unwrap();
         let name = entry.file_name().into_string().unwrap();
-        let floor = ["base", "objects", "repository", "recovery"].contains(&name.as_str()) || name.starts_with("store");
+        let floor = ["base", "objects", "repository", "recovery"].contains(&name.as_str())
+            || name.starts_with("store");
         if floor {
             names_below(&entry.path().join("src"), &mut names);
         }

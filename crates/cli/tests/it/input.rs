@@ -98,7 +98,13 @@ fn a_repository_of_a_newer_format_is_refused() {
     newer[at] += 1;
     place.write("repo/config", &newer);
     let before = place.objects("");
-    for arguments in [&["points"][..], &["backup", "tree"], &["prune"], &["check"], &["restore", "tree", "--to", "latest", "--into", "out"]] {
+    for arguments in [
+        &["points"][..],
+        &["backup", "tree"],
+        &["prune"],
+        &["check"],
+        &["restore", "tree", "--to", "latest", "--into", "out"],
+    ] {
         place.run(arguments).refused(1, "format 2", "at least as new");
     }
     assert_eq!(place.objects(""), before);
@@ -145,7 +151,11 @@ fn what_does_not_exist_is_said() {
     place.run(&["backup", "nothing", "--name", "n"]).refused(1, "nothing", "path");
     place.run(&["backup", "tree/a.txt", "--name", "n"]).refused(2, "neither a folder nor", "--stdin");
     place.run(&["backup"]).refused(2, "nothing to back up", "--name");
-    place.run(&["backup", "tree", "tree/sub", "--name", "n"]).refused(2, "--name goes with one", "lifeboat backup");
+    place.run(&["backup", "tree", "tree/sub", "--name", "n"]).refused(
+        2,
+        "--name goes with one",
+        "lifeboat backup",
+    );
     place.run(&["backup", "tree", "--name", "../up"]).refused(2, "cannot name a dataset", "");
     place.run(&["rehearse", "nothing"]).refused(1, "nothing", "path");
     place.run(&["key", "retire", "abcd"]).refused(2, "no key slot", "key list");
@@ -190,7 +200,8 @@ fn a_place_that_holds_something_is_never_overwritten() {
     assert!(forced.stderr.contains("left out: write a.txt"), "{forced}");
     assert_eq!(std::fs::read(place.path("full/a.txt")).unwrap(), b"mine\n", "what exists is kept");
     assert_eq!(std::fs::read(place.path("full/sub/b.txt")).unwrap(), b"second\n");
-    let document = place.run(&["restore", "tree", "--to", "latest", "--into", "full", "--force", "--json"]).expect(5);
+    let document =
+        place.run(&["restore", "tree", "--to", "latest", "--into", "full", "--force", "--json"]).expect(5);
     assert!(document.stdout.contains("\"left_out\""), "{document}");
 }
 
@@ -273,12 +284,19 @@ fn patterns_that_cannot_be_read_are_refused() {
     let place = Place::with_snapshot();
     let before = place.objects("");
     place.run(&["backup", "tree", "--exclude", "[a"]).refused(2, "read pattern `[a`", "Patterns know");
-    place.run(&["restore", "tree", "--to", "latest", "--into", "out", "--include", "[a"]).refused(2, "`[a`", "Patterns");
-    place.run(&["restore", "tree", "--to", "latest", "--into", "out", "--include", "zzz"]).refused(1, "nothing", "lifeboat ls");
+    place
+        .run(&["restore", "tree", "--to", "latest", "--into", "out", "--include", "[a"])
+        .refused(2, "`[a`", "Patterns");
+    place.run(&["restore", "tree", "--to", "latest", "--into", "out", "--include", "zzz"]).refused(
+        1,
+        "nothing",
+        "lifeboat ls",
+    );
     assert!(!place.path("out").exists());
     place.run(&["backup", "tree", "--max-stall", "5"]).expect(2);
     place.run(&["prune", "--wait", "soon"]).expect(2);
-    let after: Vec<String> = place.objects("").into_iter().filter(|name| !name.starts_with("readers-ended/")).collect();
+    let after: Vec<String> =
+        place.objects("").into_iter().filter(|name| !name.starts_with("readers-ended/")).collect();
     let before: Vec<String> = before.into_iter().filter(|name| !name.starts_with("readers-ended/")).collect();
     assert_eq!(after, before);
 }
@@ -286,8 +304,15 @@ fn patterns_that_cannot_be_read_are_refused() {
 #[test]
 fn names_of_any_bytes_go_in_and_come_back() {
     let place = Place::new();
-    let names: [&[u8]; 7] =
-        [b"\xff\xfe", b"new\nline", b"back\\slash", b"tab\t'quote\"", b" space ", b"-dash", "Å\u{301}é".as_bytes()];
+    let names: [&[u8]; 7] = [
+        b"\xff\xfe",
+        b"new\nline",
+        b"back\\slash",
+        b"tab\t'quote\"",
+        b" space ",
+        b"-dash",
+        "Å\u{301}é".as_bytes(),
+    ];
     for name in names {
         crate::place::write_file(&place.path("tree").join(OsStr::from_bytes(name)), name);
     }

@@ -28,7 +28,10 @@ fn a_kill_at_any_instant_loses_nothing() {
             let keep = KEPT.to_string();
             let (forgotten, _) = snapshots.remove(0);
             place.ok(&["forget", "tree", &forgotten]);
-            assert_eq!(place.json(&["points"])["points"].as_array().unwrap().len() + 1, keep.parse::<usize>().unwrap());
+            assert_eq!(
+                place.json(&["points"])["points"].as_array().unwrap().len() + 1,
+                keep.parse::<usize>().unwrap()
+            );
         }
         let into = format!("killed-{round}");
         let action: &[&str] = match random.below(3) {

@@ -1,6 +1,6 @@
 //! What every command prints, as text and as a document, word for word.
 
-use crate::place::{PASSPHRASE, Place, PROGRAM, Ran};
+use crate::place::{PASSPHRASE, PROGRAM, Place, Ran};
 use crate::transcript::{Transcript, compare};
 use std::ffi::OsStr;
 use std::io::Write;
@@ -54,11 +54,24 @@ fn a_tree_goes_in_and_comes_back() {
     let first = place.json(&["points", "tree"])["points"][0]["snapshot"].as_str().unwrap().to_owned();
     seen.both(&["diff", "tree", &first[..12]]).run(&["diff", "tree", "latest", &first]);
     seen.run(&["dump", "tree", "a.txt"]).run(&["dump", "tree", "/sub/deep/../b.txt"]);
-    seen.run(&["dump", "tree", "name", "--at", &first]).run(&["dump", "tree", "pipe"]).run(&["dump", "tree", "sub"]);
+    seen.run(&["dump", "tree", "name", "--at", &first])
+        .run(&["dump", "tree", "pipe"])
+        .run(&["dump", "tree", "sub"]);
     seen.run(&["dump", "tree", "link", "--at", &first]).run(&["dump", "tree"]);
     seen.run(&["restore", "tree", "--to", "latest", "--into", "out"]);
     seen.run(&["restore", "tree", "--to", &first, "--into", "out-json", "--json"]);
-    seen.run(&["restore", "tree", "--to", "latest", "--into", "part", "--include", "*.txt", "--include", "!new.*"]);
+    seen.run(&[
+        "restore",
+        "tree",
+        "--to",
+        "latest",
+        "--into",
+        "part",
+        "--include",
+        "*.txt",
+        "--include",
+        "!new.*",
+    ]);
     seen.both(&["prove", "tree"]).both(&["check"]).both(&["check", "--read-data"]);
     seen.compare("tree.txt");
 }
@@ -80,9 +93,12 @@ fn a_database_goes_in_and_is_proven() {
 fn a_stream_goes_in() {
     let place = Place::new();
     let mut seen = Transcript::new(&place);
-    for arguments in [&["backup", "--stdin", "--name", "dump"][..], &["backup", "--stdin", "--name", "dump", "--json"]] {
+    for arguments in
+        [&["backup", "--stdin", "--name", "dump"][..], &["backup", "--stdin", "--name", "dump", "--json"]]
+    {
         let mut child = place.command(arguments);
-        let mut child = child.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut child =
+            child.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         child.stdin.take().unwrap().write_all(b"what pg_dump said\n").unwrap();
         seen.add(&arguments.join(" "), &Ran::from(child.wait_with_output().unwrap()));
     }
@@ -102,11 +118,25 @@ fn snapshots_are_held_forgotten_and_pruned() {
     seen.run(&["hold", "add", "tree", &ids[0], "--reason", "audit"]);
     seen.run(&["hold", "add", "tree", "latest", "--reason", "before the move", "--json"]);
     seen.both(&["hold", "list"]).run(&["forget", "tree", &ids[0][..8]]).run(&["points"]);
-    seen.run(&["prune", "--at-least", "1", "--dry-run", "--json"]).run(&["prune", "--at-least", "1", "--dry-run"]);
+    seen.run(&["prune", "--at-least", "1", "--dry-run", "--json"]).run(&[
+        "prune",
+        "--at-least",
+        "1",
+        "--dry-run",
+    ]);
     let holds = place.json(&["hold", "list"]);
     let hold = |n: usize| holds["holds"][n]["hold"].as_str().unwrap().to_owned();
-    seen.run(&["hold", "release", &hold(0)[..8]]).run(&["hold", "release", &hold(1), "--json"]).run(&["hold", "list"]);
-    seen.run(&["forget", "tree", &ids[0]]).run(&["forget", "tree", &ids[1], "--reason", "wrong folder", "--json"]);
+    seen.run(&["hold", "release", &hold(0)[..8]])
+        .run(&["hold", "release", &hold(1), "--json"])
+        .run(&["hold", "list"]);
+    seen.run(&["forget", "tree", &ids[0]]).run(&[
+        "forget",
+        "tree",
+        &ids[1],
+        "--reason",
+        "wrong folder",
+        "--json",
+    ]);
     seen.run(&["prune", "--hourly", "1", "--max-unused", "0"]).run(&["points"]).run(&["prune", "--json"]);
     seen.compare("keeping.txt");
 }
@@ -128,7 +158,11 @@ fn keys_are_added_rotated_and_retired() {
     seen.run(&["key", "add", "--recovery", "--json"]);
     seen.run(&["key", "add", "--passphrase", "file:second", "--label", "on call"]);
     seen.run(&["key", "add", "--command", "echo short"]).run(&["key", "add"]);
-    seen.both(&["key", "list"]).run(&["points", "--key", "file:mine.key"]).run(&["points", "--key", "file:other.key"]);
+    seen.both(&["key", "list"]).run(&["points", "--key", "file:mine.key"]).run(&[
+        "points",
+        "--key",
+        "file:other.key",
+    ]);
     seen.run(&["key", "add", "--recovery", "--key", "file:second"]);
     seen.run(&["key", "rotate", "--passphrase", "command:echo third", "--label", "new"]);
     seen.run(&["points"]).run(&["key", "list", "--key", "command:echo third"]);
@@ -145,7 +179,18 @@ fn writers_are_enrolled_and_revoked() {
     let mine = place.json(&["repo", "writers", "list"])["writers"][0]["writer"].as_str().unwrap().to_owned();
     let mut seen = Transcript::new(&place);
     let theirs = "ab".repeat(32);
-    seen.run(&["repo", "writers", "enrol", "--public-key", &theirs, "--name", "db-2", "--dataset", "users", "--no-maintain"]);
+    seen.run(&[
+        "repo",
+        "writers",
+        "enrol",
+        "--public-key",
+        &theirs,
+        "--name",
+        "db-2",
+        "--dataset",
+        "users",
+        "--no-maintain",
+    ]);
     seen.run(&["repo", "writers", "enrol", "--json"]).both(&["repo", "writers", "list"]);
     seen.run(&["repo", "writers", "revoke", &mine[..8]]).run(&["points"]).run(&["backup", "tree"]);
     seen.compare("writers.txt");
@@ -155,7 +200,15 @@ fn writers_are_enrolled_and_revoked() {
 fn snapshots_are_copied() {
     let place = Place::with_snapshot();
     let origin = place.root().join("repo");
-    let init = place.command(&["repo", "init", "-r", "copy", "--copy-of", origin.to_str().unwrap(), "--no-recovery-key"]);
+    let init = place.command(&[
+        "repo",
+        "init",
+        "-r",
+        "copy",
+        "--copy-of",
+        origin.to_str().unwrap(),
+        "--no-recovery-key",
+    ]);
     let mut seen = Transcript::new(&place);
     let mut with_origin = init;
     with_origin.env("LIFEBOAT_KEY", "env:LIFEBOAT_PASSPHRASE").env("LIFEBOAT_ORIGIN_PASSPHRASE", PASSPHRASE);
@@ -197,10 +250,36 @@ fn every_command_explains_itself() {
     let mut seen = Transcript::new(&place);
     seen.run(&["--help"]).run(&["--version"]).run(&[]).run(&["nonsense"]).run(&["restore", "--json"]);
     for command in [
-        "rehearse", "backup", "points", "ls", "diff", "dump", "restore", "prove", "check", "prune", "forget",
-        "hold", "hold add", "hold list", "hold release", "copy", "key", "key list", "key add", "key rotate",
-        "key retire", "key pair", "repo", "repo init", "repo writers", "repo writers list",
-        "repo writers enrol", "repo writers revoke", "completions", "man",
+        "rehearse",
+        "backup",
+        "points",
+        "ls",
+        "diff",
+        "dump",
+        "restore",
+        "prove",
+        "check",
+        "prune",
+        "forget",
+        "hold",
+        "hold add",
+        "hold list",
+        "hold release",
+        "copy",
+        "key",
+        "key list",
+        "key add",
+        "key rotate",
+        "key retire",
+        "key pair",
+        "repo",
+        "repo init",
+        "repo writers",
+        "repo writers list",
+        "repo writers enrol",
+        "repo writers revoke",
+        "completions",
+        "man",
     ] {
         let mut arguments: Vec<&str> = command.split(' ').collect();
         arguments.push("--help");
@@ -224,7 +303,8 @@ fn help_never_shows_what_the_environment_holds() {
 fn completions_are_scripts_that_shells_read() {
     let place = Place::empty();
     let bash = place.ok(&["completions", "bash"]);
-    let mut child = Command::new("bash").arg("-n").stdin(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut child =
+        Command::new("bash").arg("-n").stdin(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     child.stdin.take().unwrap().write_all(bash.as_bytes()).unwrap();
     let read = child.wait_with_output().unwrap();
     assert!(read.status.success() && read.stderr.is_empty(), "{}", String::from_utf8_lossy(&read.stderr));

@@ -234,7 +234,8 @@ pub(crate) fn is_root_or_skip(what: &str) -> bool {
 /// Pseudo-random bytes from a seed: nothing that compresses.
 pub(crate) fn noise(seed: u64, length: usize) -> Vec<u8> {
     let mut random = Random(seed);
-    let mut bytes: Vec<u8> = std::iter::repeat_with(|| random.next().to_le_bytes()).take(length / 8 + 1).flatten().collect();
+    let mut bytes: Vec<u8> =
+        std::iter::repeat_with(|| random.next().to_le_bytes()).take(length / 8 + 1).flatten().collect();
     bytes.truncate(length);
     bytes
 }

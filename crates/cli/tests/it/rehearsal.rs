@@ -25,11 +25,13 @@ fn the_loss_that_is_printed_equals_an_independent_count() {
     assert_eq!(document["proof"]["verdict"], "proven");
     let log = std::fs::read_to_string(place.path(document["loss"]["log"].as_str().unwrap())).unwrap();
     let whole = log.rsplit_once('\n').map_or("", |(whole, _)| whole);
-    let acknowledged: BTreeSet<i64> = whole.lines().map(|line| line.split(' ').next().unwrap().parse().unwrap()).collect();
+    let acknowledged: BTreeSet<i64> =
+        whole.lines().map(|line| line.split(' ').next().unwrap().parse().unwrap()).collect();
     let kept = place.path(document["kept"].as_str().unwrap());
     let database = Connection::open(kept.join("application/app.db")).unwrap();
     let mut statement = database.prepare("select seq from entries").unwrap();
-    let restored: BTreeSet<i64> = statement.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect();
+    let restored: BTreeSet<i64> =
+        statement.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect();
     let lost = acknowledged.difference(&restored).count();
     assert!(lost > 0, "nothing was lost in five seconds of writing");
     assert_eq!(document["loss"]["lost_writes"], lost);
@@ -44,7 +46,15 @@ fn a_rehearsal_says_what_it_measured_and_leaves_nothing_behind() {
     let place = Place::new();
     std::fs::create_dir(place.path("scratch")).unwrap();
     let ran = place.run(&["rehearse", "--scratch", "scratch"]).expect(0);
-    for line in ["protect ", "restore ", "snapshot ", "proof                 proven", "acknowledged writes", "recovered ", "lost "] {
+    for line in [
+        "protect ",
+        "restore ",
+        "snapshot ",
+        "proof                 proven",
+        "acknowledged writes",
+        "recovered ",
+        "lost ",
+    ] {
         assert!(ran.stdout.lines().any(|said| said.starts_with(line)), "no line `{line}`: {ran}");
     }
     assert_eq!(std::fs::read_dir(place.path("scratch")).unwrap().count(), 0);
@@ -146,7 +156,8 @@ fn a_database_is_proven_while_two_processes_write_to_it() {
     let whole: String = database.query_row("pragma integrity_check", [], |row| row.get(0)).unwrap();
     assert_eq!(whole, "ok");
     for table in ["t0", "t1"] {
-        let newest: i64 = database.query_row(&format!("select max(n) from {table}"), [], |row| row.get(0)).unwrap();
+        let newest: i64 =
+            database.query_row(&format!("select max(n) from {table}"), [], |row| row.get(0)).unwrap();
         assert_eq!(newest, count(table), "no write is missing");
     }
 }

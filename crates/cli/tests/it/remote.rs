@@ -11,7 +11,10 @@ use std::time::Duration;
 fn command(place: &Place, endpoint: &str, secret: &str, arguments: &[&str]) -> Command {
     let mut command = place.command(arguments);
     command
-        .env("LIFEBOAT_REPOSITORY", format!("s3://{BUCKET}/{}?region=us-east-1&endpoint={endpoint}&timeout=5", prefix(place)))
+        .env(
+            "LIFEBOAT_REPOSITORY",
+            format!("s3://{BUCKET}/{}?region=us-east-1&endpoint={endpoint}&timeout=5", prefix(place)),
+        )
         .env("AWS_ACCESS_KEY_ID", ACCESS_KEY)
         .env("AWS_SECRET_ACCESS_KEY", secret);
     command
@@ -67,7 +70,9 @@ fn a_server_that_is_killed_and_comes_back() {
     let first = tree::of(&place.path("tree"));
     place.write("tree/larger", noise(2, 24 << 20));
     let mut backup = command(&place, &server.endpoint(), SECRET_KEY, &["backup", "tree"]);
-    backup.env("LIFEBOAT_FAILPOINTS", "pipeline::pack-before-put=pause:3000").env("LIFEBOAT_FAILPOINTS_SEEN", place.path("seen"));
+    backup
+        .env("LIFEBOAT_FAILPOINTS", "pipeline::pack-before-put=pause:3000")
+        .env("LIFEBOAT_FAILPOINTS_SEEN", place.path("seen"));
     let backup = backup.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     while !std::fs::read_to_string(place.path("seen")).is_ok_and(|seen| seen.contains("pack-before-put")) {
         std::thread::sleep(Duration::from_millis(5));

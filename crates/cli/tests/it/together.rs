@@ -29,10 +29,11 @@ fn two_backups_of_one_dataset_at_once() {
     let place = Place::with_snapshot();
     place.write("tree/large", noise(1, 4 << 20));
     // From one machine, and from another whose writer has a name of its own.
-    let running: Vec<Child> = [&["backup", "tree"][..], &["backup", "tree"], &["backup", "tree", "--state-dir", "state-2"]]
-        .into_iter()
-        .map(|arguments| start(&place, arguments))
-        .collect();
+    let running: Vec<Child> =
+        [&["backup", "tree"][..], &["backup", "tree"], &["backup", "tree", "--state-dir", "state-2"]]
+            .into_iter()
+            .map(|arguments| start(&place, arguments))
+            .collect();
     for child in running {
         end(child).expect(0);
     }
@@ -66,7 +67,8 @@ fn backup_beside_prune_beside_restore() {
         place.write("tree/changing", noise(100 + round, 2 << 20));
         place.write("other/changing", noise(200 + round, 2 << 20));
         let held = place.json(&["points", "tree"]);
-        let newest = held["points"].as_array().unwrap().last().unwrap()["snapshot"].as_str().unwrap().to_owned();
+        let newest =
+            held["points"].as_array().unwrap().last().unwrap()["snapshot"].as_str().unwrap().to_owned();
         let into = format!("restored-{round}");
         let restore = start(&place, &["restore", "tree", "--to", &newest, "--into", &into]);
         let running: Vec<Child> = [
@@ -84,7 +86,10 @@ fn backup_beside_prune_beside_restore() {
             let pruning = n % 2 == 1;
             assert!(ran.code == Some(0) || pruning && ran.code == Some(5), "round {round}: {ran}");
         }
-        assert_eq!(tree::of(&place.path(&into))[std::path::Path::new("fixed")], tree::of(&place.path("tree"))[std::path::Path::new("fixed")]);
+        assert_eq!(
+            tree::of(&place.path(&into))[std::path::Path::new("fixed")],
+            tree::of(&place.path("tree"))[std::path::Path::new("fixed")]
+        );
         place.run(&["check", "--read-data"]).expect(0);
     }
     place.ok(&["prune", "--at-least", "2", "--max-unused", "0"]);

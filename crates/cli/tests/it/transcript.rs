@@ -134,9 +134,12 @@ fn filter_json(line: &str) -> Option<String> {
     let kind = match field {
         _ if !is_number => return None,
         "uid" | "gid" => "[ID]",
-        "modified_secs" | "modified_nanos" | "deleted_packs" | "deleted_indexes" | "condemned_packs" => return None,
+        "modified_secs" | "modified_nanos" | "deleted_packs" | "deleted_indexes" | "condemned_packs" => {
+            return None;
+        }
         _ if field == "seconds" || field.ends_with("_seconds") => "[SECONDS]",
-        "stored_bytes" | "new_bytes" | "deleted_bytes" | "live_bytes" | "total_bytes" | "rewritten_bytes" | "read_bytes" => "[BYTES]",
+        "stored_bytes" | "new_bytes" | "deleted_bytes" | "live_bytes" | "total_bytes" | "rewritten_bytes"
+        | "read_bytes" => "[BYTES]",
         _ => return None,
     };
     Some(format!("{name}\": {kind}{comma}"))
@@ -152,7 +155,8 @@ fn measure(before: &str, word: &str, after: &str) -> Option<(&'static str, usize
     match unit {
         "s" | "ms" => Some(("[DURATION]", used)),
         "B" | "kB" | "MB" => {
-            let followers = [" new", " deleted", " rewritten", " would be freed", " needed", " stored", " per second"];
+            let followers =
+                [" new", " deleted", " rewritten", " would be freed", " needed", " stored", " per second"];
             let varies = before.ends_with("stored as ")
                 || followers.iter().any(|follower| next.starts_with(follower))
                 || next == " read";
