@@ -770,7 +770,7 @@ mod tests {
         let unlock = Unlock::Command(Secret::new(vec![8; 32]));
         let opened = Repository::open(store, &unlock, Environment::default()).unwrap();
         assert_eq!((opened.trust().roster.number, opened.slots().len()), (4, 2));
-        let first = read_roster(&opened.store, &opened.config, &opened.keys.root, 1).unwrap();
+        let first = crate::opening::read_roster(&opened.store, &opened.config, &opened.keys.root, 1).unwrap();
         assert_eq!(opened.trust().roster.previous, Some(BodyHash::of(&first.1)));
     }
 }

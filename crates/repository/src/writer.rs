@@ -628,7 +628,16 @@ impl SnapshotWriter {
         self.sparse.clear();
         self.pipeline = Some(Pipeline::new(&self.repository, &self.signer)?);
         let mut references = Vec::new();
-        self.reader.references(snapshot, &mut HashSet::new(), &mut |reference| references.push(reference))?;
+        let walked = self
+            .reader
+            .references(snapshot, &mut HashSet::new(), &mut |reference| references.push(reference));
+        match walked {
+            // Prune deleted what nobody vouched for any more: the source must be read again.
+            Err(RepositoryError::MissingChunk(_)) => {
+                return Err(RepositoryError::KeptLosing(snapshot.position.clone()));
+            }
+            other => other?,
+        }
         for reference in references {
             if !self.keep(reference)? {
                 return Err(RepositoryError::KeptLosing(snapshot.position.clone()));
