@@ -3,6 +3,8 @@
 //! Each test has a folder of its own with a repository, a state directory and a clean environment. Nothing
 //! here knows how the program works inside.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
+
 mod damage;
 mod disks;
 mod failpoints;
