@@ -14,6 +14,11 @@ use std::io::Read;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+/// Takes a whole pack.
+type VisitPack<'v> = dyn FnMut(&Path, &[u8]) -> Result<(), BenchError> + 'v;
+/// Takes a decompressed block.
+type VisitBlock<'v> = dyn FnMut(&PlannedBlock, &[u8]) -> Result<(), BenchError> + 'v;
+
 /// The largest block that a plan may claim.
 const BLOCK_BYTES_MAX: usize = 256 << 20;
 /// How many files may be open at once.
@@ -76,11 +81,7 @@ fn part(bytes: &[u8], offset: u32, length: u32) -> Result<&[u8], BenchError> {
 }
 
 /// Shows every pack as it is stored, then every block of it as it was before compression.
-fn each_block(
-    plan: &Plan,
-    pack: &mut dyn FnMut(&Path, &[u8]) -> Result<(), BenchError>,
-    block: &mut dyn FnMut(&PlannedBlock, &[u8]) -> Result<(), BenchError>,
-) -> Result<(), BenchError> {
+fn each_block(plan: &Plan, pack: &mut VisitPack<'_>, block: &mut VisitBlock<'_>) -> Result<(), BenchError> {
     let mut opener = Opener::new(&plan.repository)?;
     let mut stored = Vec::new();
     for planned in &plan.packs {
@@ -113,7 +114,7 @@ impl Opener {
         &mut self,
         pack: &PlannedPack,
         stored: &mut [u8],
-        visit: &mut dyn FnMut(&PlannedBlock, &[u8]) -> Result<(), BenchError>,
+        visit: &mut VisitBlock<'_>,
     ) -> Result<(), BenchError> {
         let broken = || damaged(&pack.object, "has a block that does not open");
         let key = UnboundKey::new(&AES_256_GCM, &pack.key).map_err(|_| broken())?;

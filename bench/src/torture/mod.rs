@@ -202,7 +202,7 @@ impl Run {
         for round in 0..self.options.rounds {
             self.round(round).map_err(|violation| format!("round {}: {violation}", round + 1))?;
             self.tally().rounds += 1;
-            if (round + 1) % THOROUGH_EVERY == 0 {
+            if (round + 1).is_multiple_of(THOROUGH_EVERY) {
                 let tally = self.tally().clone();
                 progress(&format!(
                     "round {}: {} acknowledged, {} prunes deleted packs, {} killed, {} frozen, {} restores equal, {:.0} s",
@@ -381,8 +381,11 @@ impl Run {
     /// Whatever has happened, the next backup succeeds.
     fn next_backup(&self, round: u32, draw: &mut Draw) -> Violated<()> {
         let writer = &self.writers[round as usize % WRITERS];
-        let dataset =
-            if (round as usize / WRITERS) % 2 == 0 { own_dataset(writer) } else { SHARED.to_owned() };
+        let dataset = if (round as usize / WRITERS).is_multiple_of(2) {
+            own_dataset(writer)
+        } else {
+            SHARED.to_owned()
+        };
         self.backup(writer, &dataset, Fate::CALM, draw).map_err(|e| format!("the next backup: {e}"))
     }
 
@@ -390,7 +393,7 @@ impl Run {
         let tombstones = ledger::tombstones(&self.repository).map_err(in_words)?;
         let listed = self.writers[0].lifeboat.json(["points"]).map_err(in_words)?;
         let appeared = lock(&self.ledger).compare(&listed, &tombstones, KEEP)?;
-        let thorough = (round + 1) % THOROUGH_EVERY == 0;
+        let thorough = (round + 1).is_multiple_of(THOROUGH_EVERY);
         let chosen = self.chosen(thorough, appeared, draw);
         self.restore_all(&chosen)?;
         if thorough {
@@ -434,8 +437,7 @@ impl Run {
                 self.writers.iter().map(|writer| scope.spawn(move || work(writer))).collect();
             threads
                 .into_iter()
-                .map(|thread| thread.join().unwrap_or_else(|_| Err("a thread died".to_owned())))
-                .collect::<Violated<()>>()
+                .try_for_each(|thread| thread.join().unwrap_or_else(|_| Err("a thread died".to_owned())))
         })
     }
 

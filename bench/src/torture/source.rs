@@ -63,10 +63,10 @@ pub(crate) fn mutate(root: &Path, draw: &mut Draw) -> Result<(), BenchError> {
 /// One of the contents.
 fn content(number: usize) -> Vec<u8> {
     let mut draw = Draw::new(number as u64, "content");
-    let most = if number % 8 == 0 { LARGE_BYTES_MAX } else { SMALL_BYTES_MAX };
+    let most = if number.is_multiple_of(8) { LARGE_BYTES_MAX } else { SMALL_BYTES_MAX };
     let mut bytes = vec![0; draw.below(most)];
     draw.fill(&mut bytes);
-    if number % 3 == 0 {
+    if number.is_multiple_of(3) {
         // Something that compresses, too.
         bytes.iter_mut().for_each(|byte| *byte = b'a' + *byte % 4);
     }
