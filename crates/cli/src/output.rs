@@ -46,6 +46,11 @@ impl Output {
         let _ = writeln!(io::stderr(), "warning: {text}");
     }
 
+    /// What to do next, where a command was carried out and not all is well.
+    pub(crate) fn hint(self, hint: &str) {
+        write_hint(hint);
+    }
+
     /// How one of several things failed: the document comes at the end.
     pub(crate) fn one_failure(self, what: &str, failure: &Failure) {
         let _ = writeln!(io::stderr(), "error: {what}: {}", failure.message);
@@ -76,8 +81,12 @@ impl Output {
 
 fn say_hint(failure: &Failure) {
     if let Some(hint) = &failure.hint {
-        let _ = writeln!(io::stderr(), "hint: {hint}");
+        write_hint(hint);
     }
+}
+
+fn write_hint(hint: &str) {
+    let _ = writeln!(io::stderr(), "hint: {hint}");
 }
 
 /// A progress line, which goes when this is dropped.

@@ -68,7 +68,7 @@ fn parse(text: &str, zone: &TimeZone) -> Result<Option<Timestamp>, Failure> {
         return Ok(None);
     }
     if let Ok(instant) = text.parse::<jiff::Timestamp>() {
-        return Ok(Some(Timestamp::from_jiff(instant)));
+        return representable(text, instant).map(Some);
     }
     let hint = "Write RFC 3339, such as 2026-11-22T03:00:00Z, or with an offset: 2026-11-22T04:00:00+01:00.";
     let local: DateTime = text.parse().map_err(|_| Failure::usage(format!("{text} is no time"), hint))?;
@@ -77,7 +77,16 @@ fn parse(text: &str, zone: &TimeZone) -> Result<Option<Timestamp>, Failure> {
         return Err(Failure::usage(format!("{text} is ambiguous here: clocks were changed"), hint));
     }
     let zoned = resolved.compatible().map_err(|error| Failure::usage(format!("{text}: {error}"), hint))?;
-    Ok(Some(Timestamp::from_jiff(zoned.timestamp())))
+    representable(text, zoned.timestamp()).map(Some)
+}
+
+fn representable(text: &str, instant: jiff::Timestamp) -> Result<Timestamp, Failure> {
+    let time = Timestamp::from_jiff(instant);
+    if time.to_jiff() != instant {
+        let hint = "Write a time between the years 1678 and 2261.";
+        return Err(Failure::usage(format!("{text} is too far away"), hint));
+    }
+    Ok(time)
 }
 
 #[cfg(test)]
@@ -99,5 +108,6 @@ mod tests {
         assert_eq!(utc("2026-03-29T02:30:00"), "2026-03-29T02:30:00 is ambiguous here: clocks were changed");
         assert_eq!(utc("1234abcd"), "none");
         assert_eq!(utc("2026-99-99"), "2026-99-99 is no time");
+        assert_eq!(utc("2999-01-01T00:00:00Z"), "2999-01-01T00:00:00Z is too far away");
     }
 }

@@ -3,6 +3,7 @@
 
 use crate::error::{RecoveryError, Result};
 use crate::threads;
+use lifeboat_base::Hint;
 use lifeboat_base::clock::Stopwatch;
 use lifeboat_repository::tree::{Content, Entry, EntryKind};
 use lifeboat_repository::{Descend, Published, Reader, RepositoryError};
@@ -31,6 +32,21 @@ pub struct RestoreReport {
     pub report: Report,
     /// How long it took.
     pub took: Duration,
+}
+
+impl RestoreReport {
+    /// What to do about it, where something is missing because the repository is damaged and not because of
+    /// the place.
+    pub fn damage_hint(&self) -> Option<String> {
+        let damaged = self.report.left_out.first.iter().any(|problem| {
+            let cause = problem.source.get_ref().and_then(|cause| cause.downcast_ref::<RepositoryError>());
+            cause.is_some_and(|cause| {
+                cause.is_not_found()
+                    || matches!(cause, RepositoryError::Damaged { .. } | RepositoryError::MissingChunk(_))
+            })
+        });
+        damaged.then(|| RepositoryError::damaged("", "").hint())?
+    }
 }
 
 /// Restores a snapshot into a folder, which is made if it does not exist.

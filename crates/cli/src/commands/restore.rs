@@ -23,6 +23,9 @@ pub(crate) fn run(context: &Context, args: &RestoreArgs) -> Result<Outcome, Fail
     let report = &restored.report;
     say_problems(context.output, "left out", &report.left_out);
     say_problems(context.output, "not set", &report.refused);
+    if let Some(hint) = restored.damage_hint() {
+        context.output.hint(&hint);
+    }
     context.output.result(
         || {
             json!({
@@ -38,6 +41,7 @@ pub(crate) fn run(context: &Context, args: &RestoreArgs) -> Result<Outcome, Fail
                 "bytes": report.bytes,
                 "left_out": problems_json(&report.left_out),
                 "metadata_not_set": problems_json(&report.refused),
+                "damaged": restored.damage_hint().is_some(),
                 "seconds": restored.took.as_secs_f64(),
             })
         },
@@ -55,5 +59,9 @@ pub(crate) fn run(context: &Context, args: &RestoreArgs) -> Result<Outcome, Fail
             )
         },
     )?;
-    Ok(if report.left_out.is_empty() { Outcome::Done } else { Outcome::LeftOut })
+    Ok(match report.left_out.is_empty() {
+        true => Outcome::Done,
+        false if restored.damage_hint().is_some() => Outcome::Failed,
+        false => Outcome::LeftOut,
+    })
 }
