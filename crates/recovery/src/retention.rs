@@ -91,9 +91,8 @@ mod tests {
             kept,
             [
                 "2026-01-31T23:30:00Z monthly",
-                "2026-02-01T23:30:00Z weekly",
                 "2026-02-07T23:30:00Z daily",
-                "2026-02-08T23:30:00Z daily",
+                "2026-02-08T23:30:00Z daily,weekly",
                 "2026-02-09T22:30:00Z hourly",
                 "2026-02-09T23:30:00Z at-least,hourly,daily,weekly,monthly",
             ]
