@@ -11,6 +11,7 @@ use crate::scratch::Scratch;
 use lifeboat_base::clock::Stopwatch;
 use lifeboat_repository::tree::EntryKind;
 use lifeboat_repository::{Descend, Published, Reader, RepositoryError};
+use lifeboat_store::materialise::MaterialiseError;
 use lifeboat_store::progress::Progress;
 use lifeboat_store_sqlite::{Questions, Verdict as DatabaseVerdict, question};
 use std::ffi::OsStr;
@@ -130,16 +131,14 @@ pub fn examine(reader: &Reader, published: &Published, restored: &Path) -> Resul
 /// Damage of the repository is what a proof is for; anything else means that there was none.
 fn damaged_or(error: RecoveryError) -> Result<Proof> {
     let text = lifeboat_base::report(&error);
-    let damaged = matches!(
-        &error,
-        RecoveryError::Repository(RepositoryError::Damaged { .. } | RepositoryError::MissingChunk(_))
-            | RecoveryError::Materialise(
-                lifeboat_store::materialise::MaterialiseError::Repository(
-                    RepositoryError::Damaged { .. } | RepositoryError::MissingChunk(_)
-                ) | lifeboat_store::materialise::MaterialiseError::Unsafe { .. }
-                    | lifeboat_store::materialise::MaterialiseError::Impossible { .. }
-            )
-    );
+    let damaged = match &error {
+        RecoveryError::Repository(error)
+        | RecoveryError::Materialise(MaterialiseError::Repository(error)) => error.is_about_one_object(),
+        RecoveryError::Materialise(error) => {
+            matches!(error, MaterialiseError::Unsafe { .. } | MaterialiseError::Impossible { .. })
+        }
+        _ => false,
+    };
     if !damaged {
         return Err(error);
     }

@@ -40,10 +40,7 @@ impl RestoreReport {
     pub fn damage_hint(&self) -> Option<String> {
         let damaged = self.report.left_out.first.iter().any(|problem| {
             let cause = problem.source.get_ref().and_then(|cause| cause.downcast_ref::<RepositoryError>());
-            cause.is_some_and(|cause| {
-                cause.is_not_found()
-                    || matches!(cause, RepositoryError::Damaged { .. } | RepositoryError::MissingChunk(_))
-            })
+            cause.is_some_and(RepositoryError::is_about_one_object)
         });
         damaged.then(|| RepositoryError::damaged("", "").hint())?
     }

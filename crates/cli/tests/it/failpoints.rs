@@ -19,6 +19,7 @@ const COMMANDS: &[(&str, &[&str])] = &[
     ("init", &["repo", "init", "--repository", "new", "--no-recovery-key"]),
     ("backup", &["backup", "tree"]),
     ("backup of a database with a log", &["backup", "wal.db"]),
+    ("backup of a database with a log that was left", &["backup", "log.db"]),
     ("backup of a database with a journal", &["backup", "journal.db"]),
     ("backup of a database with a hot journal", &["backup", "hot.db"]),
     ("restore", &["restore", "tree", "--to", "latest", "--into", "out"]),
@@ -78,7 +79,18 @@ fn make_databases(place: &Place) {
         );
         database.execute_batch(&rows).unwrap();
     }
+    leave_log(place);
     leave_hot_journal(&place.path("hot.db"));
+}
+
+/// A database whose log was not copied back: the last connection did not close it.
+fn leave_log(place: &Place) {
+    let database = rusqlite::Connection::open(place.path("live.db")).unwrap();
+    let rows = "pragma journal_mode = wal; create table t (x); insert into t values (randomblob(100000));";
+    database.execute_batch(rows).unwrap();
+    for (from, to) in ["", "-wal", "-shm"].map(|end| (format!("live.db{end}"), format!("log.db{end}"))) {
+        std::fs::copy(place.path(&from), place.path(&to)).unwrap();
+    }
 }
 
 /// A transaction that has written to the database already when its process dies.
@@ -136,6 +148,7 @@ fn backups_that_are_killed_lose_nothing() {
     killed_everywhere(&[
         "backup",
         "backup of a database with a log",
+        "backup of a database with a log that was left",
         "backup of a database with a journal",
         "backup of a database with a hot journal",
     ]);
