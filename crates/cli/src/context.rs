@@ -153,7 +153,11 @@ impl Context {
         which: &str,
     ) -> Result<(Reader, Published), Failure> {
         let published = crate::time::find_point(repository, &dataset_name(dataset)?, which, self.output)?;
-        Ok((Reader::new(repository)?, published))
+        let reader = Reader::new(repository)?;
+        for line in reader.left_out() {
+            self.output.note(&format!("{line}; what only it describes cannot be read, run `lifeboat check`"));
+        }
+        Ok((reader, published))
     }
 }
 

@@ -5,7 +5,7 @@ use crate::target::{Target, TargetKind};
 use lifeboat_base::clock::Stopwatch;
 use lifeboat_repository::ids::DatasetName;
 use lifeboat_repository::tree::{Entry, EntryKind, FileTime, Metadata};
-use lifeboat_repository::{Published, Repository, SnapshotSource, SnapshotWriter};
+use lifeboat_repository::{Published, Repository, RepositoryError, SnapshotSource, SnapshotWriter};
 use lifeboat_store::Problems;
 use lifeboat_store::exclude::Exclude;
 use lifeboat_store::progress::Progress;
@@ -42,7 +42,11 @@ pub struct ProtectReport {
     pub took: Duration,
 }
 
-/// Takes a snapshot of a target.
+/// How often a target is read, where what was stored of it is pruned away before it could be published.
+const MAX_READINGS: u32 = 3;
+
+/// Takes a snapshot of a target. Where this machine stood still so long that its slot was voided and what it
+/// had stored is pruned away, the target is read again.
 ///
 /// # Errors
 /// Where the target cannot be read at all, or the repository fails: then nothing is published.
@@ -54,18 +58,50 @@ pub fn protect(
     progress: &Progress,
 ) -> Result<ProtectReport> {
     let watch = Stopwatch::start();
+    let mut readings = 1;
+    let mut report = loop {
+        match protect_once(repository, dataset, target, options, progress) {
+            Err(RecoveryError::Repository(RepositoryError::StoredInVain(_))) if readings < MAX_READINGS => {
+                readings += 1;
+            }
+            other => break other?,
+        }
+    };
+    if readings > 1 {
+        report.notes.push(format!(
+            "read {readings} times: this machine stood still beyond its lease, and prune deleted what had been stored"
+        ));
+    }
+    report.took = watch.elapsed();
+    Ok(report)
+}
+
+fn protect_once(
+    repository: &Arc<Repository>,
+    dataset: &DatasetName,
+    target: &Target,
+    options: &ProtectOptions,
+    progress: &Progress,
+) -> Result<ProtectReport> {
     let kind = match target.kind {
         TargetKind::Files => lifeboat_store_files::STORE,
         TargetKind::Sqlite => SQLITE,
     };
-    let begin = || {
-        SnapshotWriter::begin(repository, source(dataset, kind, &target.path.display().to_string()))
-            .map_err(RecoveryError::from)
-    };
-    match target.kind {
-        TargetKind::Files => protect_files(begin()?, target, options, progress, watch),
-        TargetKind::Sqlite => protect_sqlite(begin, target, options, progress, watch),
-    }
+    let source = source(dataset, kind, &target.path.display().to_string());
+    let writer = SnapshotWriter::begin(repository, source)?;
+    let unread = index_notes(&writer);
+    let mut report = match target.kind {
+        TargetKind::Files => protect_files(writer, target, options, progress),
+        TargetKind::Sqlite => protect_sqlite(writer, target, options, progress),
+    }?;
+    report.notes.extend(unread);
+    Ok(report)
+}
+
+/// What of the index could not be read: nothing is lost to this snapshot, but somebody should know.
+fn index_notes(writer: &SnapshotWriter) -> Vec<String> {
+    let note = |line| format!("{line}; what it describes is stored once more, run `lifeboat check`");
+    writer.left_out_of_index().into_iter().map(note).collect()
 }
 
 /// What a SQLite database's store is called in a snapshot.
@@ -88,7 +124,6 @@ fn protect_files(
     target: &Target,
     options: &ProtectOptions,
     progress: &Progress,
-    watch: Stopwatch,
 ) -> Result<ProtectReport> {
     let driver = FilesDriver::new(
         &target.path,
@@ -101,19 +136,17 @@ fn protect_files(
         left_out: report.left_out,
         torn: report.torn,
         notes: Vec::new(),
-        took: watch.elapsed(),
+        took: Duration::ZERO,
     })
 }
 
+/// The slot is claimed before: the database should be held still no longer than it is read.
 fn protect_sqlite(
-    begin: impl FnOnce() -> Result<SnapshotWriter>,
+    mut writer: SnapshotWriter,
     target: &Target,
     options: &ProtectOptions,
     progress: &Progress,
-    watch: Stopwatch,
 ) -> Result<ProtectReport> {
-    // The slot is claimed first: the database should be held still no longer than it is read.
-    let mut writer = begin()?;
     let scratch = target.path.parent().map_or_else(std::env::temp_dir, PathBuf::from);
     let scratch = if is_writable(&scratch) { scratch } else { std::env::temp_dir() };
     let mut snapshot_options =
@@ -127,6 +160,7 @@ fn protect_sqlite(
         target.path.file_name().map(std::os::unix::ffi::OsStrExt::as_bytes).unwrap_or(b"database").to_vec();
     let mut entry = Entry::new(name.clone(), EntryKind::File);
     entry.metadata = file_metadata(target)?;
+    let folder = folder_of(&entry.metadata);
     let base = writer.base_entry(&name);
     entry.size = database.size_bytes();
     let page_bytes = database.page_size().get();
@@ -151,14 +185,19 @@ fn protect_sqlite(
     if report.rolled_back {
         notes.push("a hot journal was found; it was copied along and rolled back in the copy, and the application's own was left alone".to_owned());
     }
-    let published = writer.finish(Metadata { mode: 0o700, ..Metadata::default() })?;
+    let published = writer.finish(folder)?;
     Ok(ProtectReport {
         published,
         left_out: Problems::default(),
         torn: Problems::default(),
         notes,
-        took: watch.elapsed(),
+        took: Duration::ZERO,
     })
+}
+
+/// The folder that a single file is restored into: its owner's alone.
+fn folder_of(file: &Metadata) -> Metadata {
+    Metadata { mode: 0o700, uid: file.uid, gid: file.gid, modified: file.modified, ..Metadata::default() }
 }
 
 fn is_writable(directory: &std::path::Path) -> bool {
@@ -229,6 +268,7 @@ pub fn protect_stream(
 ) -> Result<ProtectReport> {
     let watch = Stopwatch::start();
     let mut writer = SnapshotWriter::begin(repository, source(dataset, STREAM, name))?;
+    let notes = index_notes(&writer);
     let mut counted = CountedReader { stream, progress };
     let stored = writer.content(name.as_bytes(), Vec::new(), &mut counted)?;
     let mut entry = Entry::new(name, EntryKind::File);
@@ -246,14 +286,15 @@ pub fn protect_stream(
         ..Metadata::default()
     };
     (entry.size, entry.content) = (stored.bytes, stored.content);
+    let folder = folder_of(&entry.metadata);
     writer.add(entry)?;
     writer.set_taken(now);
-    let published = writer.finish(Metadata { mode: 0o700, ..Metadata::default() })?;
+    let published = writer.finish(folder)?;
     Ok(ProtectReport {
         published,
         left_out: Problems::default(),
         torn: Problems::default(),
-        notes: Vec::new(),
+        notes,
         took: watch.elapsed(),
     })
 }

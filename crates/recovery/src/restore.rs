@@ -127,7 +127,7 @@ fn needed_bytes(reader: &Reader, published: &Published, include: &Include) -> Re
     let mut needed = include.selects_root().then_some(0);
     // Whether a directory is selected decides about what lies in it, so selected prefixes are remembered.
     let mut selected: Vec<Vec<u8>> = needed.iter().map(|_| Vec::new()).collect();
-    reader.walk(&published.snapshot, &mut |directory, entry| {
+    let mut visit = |directory: &[u8], entry: &Entry| {
         let path = join(directory, &entry.name);
         let is_directory = entry.kind == EntryKind::Directory;
         let above = selected.iter().any(|prefix| prefix.as_slice() == directory);
@@ -143,8 +143,18 @@ fn needed_bytes(reader: &Reader, published: &Published, include: &Include) -> Re
         }
         let descend = chosen || include.may_select_below(&path);
         Ok::<_, RepositoryError>(if descend { Descend::Yes } else { Descend::No })
+    };
+    // What is lost with a damaged listing takes no room; the restore itself names it.
+    let mut lost = None;
+    reader.walk_what_is_left(&published.snapshot, &mut visit, &mut |_, error| {
+        lost.get_or_insert(error);
+        Ok(())
     })?;
-    Ok(needed)
+    match (needed, lost) {
+        // What was asked for may be in the part that is lost.
+        (None, Some(error)) => Err(error.into()),
+        _ => Ok(needed),
+    }
 }
 
 /// What an entry takes on disk, in bytes, as far as its content says: a further name of a file and the holes

@@ -3,7 +3,7 @@
 use crate::ids::{ChunkId, Position, WriterId};
 use lifeboat_base::Hint;
 use lifeboat_base::crashsafe::CrashsafeError;
-use lifeboat_objects::{ObjectError, ObjectErrorKind};
+use lifeboat_objects::{Key, ObjectError, ObjectErrorKind};
 use std::error::Error;
 
 /// Shorthand for what most of this crate returns.
@@ -27,6 +27,14 @@ pub enum RepositoryError {
     /// There is one already.
     #[error("{0} holds a repository already")]
     AlreadyARepository(String),
+    /// A repository was to be made where the objects of one without a config lie.
+    #[error("{place} holds {object} and no config: it may be what remains of a repository")]
+    Remains {
+        /// The place.
+        place: String,
+        /// The first object that was found.
+        object: Key,
+    },
     /// The repository was made by a newer release.
     #[error("the repository has format {found}; this release reads formats up to {supported}")]
     NewerFormat {
@@ -108,6 +116,9 @@ pub enum RepositoryError {
     /// The writer lost its place more often than can be chance.
     #[error("the slot of {0} was voided again and again while it was written")]
     KeptLosing(Position),
+    /// The slot was voided while the writer stood still, and prune deleted what it had stored or relied on.
+    #[error("the slot of {0} was voided, and what was stored for it is pruned away")]
+    StoredInVain(Position),
     /// An entry that cannot be part of a tree.
     #[error(transparent)]
     OutOfOrder(#[from] crate::tree::OutOfOrder),
@@ -155,6 +166,9 @@ impl Hint for RepositoryError {
             Self::NotARepository(_) => {
                 "Check the location, or make a repository there with `lifeboat repo init`."
             }
+            Self::Remains { .. } => {
+                "Choose an empty place. If this was a repository, put its `config` back from a copy; if its objects are of no use, remove them."
+            }
             Self::AlreadyARepository(_) => "Use it as it is, or choose an empty location.",
             Self::NewerFormat { .. } => {
                 "Use a release of Lifeboat at least as new as the one that made the repository."
@@ -191,7 +205,7 @@ impl Hint for RepositoryError {
             Self::AmbiguousSnapshot(_) => "Give more digits; `lifeboat points DATASET` lists the snapshots.",
             Self::Held(_) => "`lifeboat hold release` ends a hold.",
             Self::LastAdminSlot(_) => "Add another admin slot first (`lifeboat key add --admin`).",
-            Self::KeptLosing(_) => {
+            Self::KeptLosing(_) | Self::StoredInVain(_) => {
                 "Make the repository's lease time longer than the longest pause of this machine, then run the command again."
             }
             Self::Io(..)

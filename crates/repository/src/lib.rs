@@ -14,6 +14,7 @@
 //!
 //! This crate deliberately knows no store, no driver and no plan: what a snapshot was read from is text to it.
 
+mod block_cache;
 mod bodies;
 mod check;
 mod chunker;

@@ -6,6 +6,7 @@
 //!
 //! When a pack is gone because prune rewrote it, the index is read again and the request repeated.
 
+use crate::block_cache::BlockCache;
 use crate::crypto::ContentKey;
 use crate::error::{RepositoryError, Result};
 use crate::ids::{BulkName, ChunkId, PageHash};
@@ -19,8 +20,8 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
-/// How many decompressed blocks of nodes are kept: listings that lie beside each other share blocks.
-const CACHED_BLOCKS: usize = 4;
+/// How much of the decompressed blocks of nodes is kept: the listings of some hundred thousand files.
+const CACHED_BYTES: usize = 24 << 20;
 
 /// Where a piece of a file's content is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -71,9 +72,6 @@ pub struct Request {
 /// Its own: they end the fetching.
 pub type Deliver<'d> = dyn Fn(u64, &[u8]) -> Result<(), Box<dyn std::error::Error + Send + Sync>> + Sync + 'd;
 
-/// A decompressed block, by pack and number.
-type CachedBlock = ((BulkName, u32), Arc<Vec<u8>>);
-
 /// What takes the requests that cannot be had, because what they need is damaged or missing: the token, and
 /// why. The rest goes on where it returns `Ok`.
 pub type Lost<'d> = dyn Fn(u64, RepositoryError) -> Result<()> + Sync + 'd;
@@ -84,7 +82,7 @@ pub struct Reader {
     repository: Arc<Repository>,
     index: RwLock<Arc<Index>>,
     pack_keys: Mutex<HashMap<BulkName, Arc<ContentKey>>>,
-    cache: Mutex<Vec<CachedBlock>>,
+    cache: BlockCache,
 }
 
 impl Reader {
@@ -102,7 +100,7 @@ impl Reader {
             repository: repository.clone(),
             index: RwLock::new(index),
             pack_keys: Mutex::default(),
-            cache: Mutex::default(),
+            cache: BlockCache::new(CACHED_BYTES),
         }
     }
 
@@ -153,13 +151,13 @@ impl Reader {
     fn read_copy(&self, index: &Index, copy: &Located) -> Result<(BlockKind, Vec<u8>)> {
         let block = index.block_of(copy);
         let name = index.pack_of(copy).name;
-        let raw = match self.cached(&name, block.number) {
+        let raw = match self.cache.get(&(name, block.number)) {
             Some(raw) => raw,
             None => {
                 let mut raw = Vec::new();
                 self.read_block(index, block, &mut Buffers::default(), &mut raw)?;
                 let raw = Arc::new(raw);
-                self.keep(name, block.number, raw.clone());
+                self.cache.keep((name, block.number), raw.clone());
                 raw
             }
         };
@@ -183,19 +181,6 @@ impl Reader {
             ));
         }
         Ok(())
-    }
-
-    fn cached(&self, name: &BulkName, number: u32) -> Option<Arc<Vec<u8>>> {
-        let cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
-        cache.iter().find(|(key, _)| *key == (*name, number)).map(|(_, raw)| raw.clone())
-    }
-
-    fn keep(&self, name: BulkName, number: u32, raw: Arc<Vec<u8>>) {
-        let mut cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
-        if cache.len() >= CACHED_BLOCKS {
-            cache.remove(0);
-        }
-        cache.push(((name, number), raw));
     }
 
     /// One block, decrypted and decompressed.

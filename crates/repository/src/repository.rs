@@ -208,6 +208,7 @@ impl Repository {
         if exists(&store)? {
             return Err(RepositoryError::AlreadyARepository(store.location()));
         }
+        refuse_remains(&store)?;
         options.check().map_err(RepositoryError::BadOptions)?;
         let root = Signer::generate();
         let (private, public) = EpochPrivateKey::generate();
@@ -667,6 +668,17 @@ fn exists(store: &SharedStore) -> Result<bool> {
         Err(error) if error.is_not_found() => Ok(false),
         Err(error) => Err(error.into()),
     }
+}
+
+/// Refuses a place that holds what only a repository at work writes: its config was lost, and a new one would
+/// bury it. Slots and rosters alone are what an init leaves that was killed.
+fn refuse_remains(store: &SharedStore) -> Result<()> {
+    for prefix in [layout::SNAPSHOTS, layout::PACKS, layout::INDEX, layout::LOGS] {
+        if let Some(found) = list_all(&**store, prefix)?.into_iter().next() {
+            return Err(RepositoryError::Remains { place: store.location(), object: found.key });
+        }
+    }
+    Ok(())
 }
 
 fn new_config(

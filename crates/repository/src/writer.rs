@@ -152,6 +152,12 @@ impl SnapshotWriter {
         self.taken = taken;
     }
 
+    /// What [`Reader::left_out`] says of the index that this writer goes by: what only those objects describe is
+    /// stored once more.
+    pub fn left_out_of_index(&self) -> Vec<String> {
+        self.reader.left_out()
+    }
+
     /// Remembers a fact of the driver's.
     pub fn set_fact(&mut self, name: &str, value: impl ToString) {
         self.facts.insert(name.to_owned(), value.to_string());
@@ -529,7 +535,9 @@ impl SnapshotWriter {
     /// Publishes the snapshot: everything that it refers to is durable when this returns.
     ///
     /// # Errors
-    /// Where storing failed, or the slot was voided again and again and what it needs is gone.
+    /// Where storing failed; [`RepositoryError::KeptLosing`] where the slot was voided again and again, and
+    /// [`RepositoryError::StoredInVain`] where it was voided and what it needs is gone: then the source has to be
+    /// read again, by a new writer.
     pub fn finish(mut self, root_metadata: Metadata) -> Result<Published> {
         let root = match self.levels.pop() {
             Some(level) if self.levels.is_empty() => self.end_listing(level)?,
@@ -634,13 +642,13 @@ impl SnapshotWriter {
         match walked {
             // Prune deleted what nobody vouched for any more: the source must be read again.
             Err(RepositoryError::MissingChunk(_)) => {
-                return Err(RepositoryError::KeptLosing(snapshot.position.clone()));
+                return Err(RepositoryError::StoredInVain(snapshot.position.clone()));
             }
             other => other?,
         }
         for reference in references {
             if !self.keep(reference)? {
-                return Err(RepositoryError::KeptLosing(snapshot.position.clone()));
+                return Err(RepositoryError::StoredInVain(snapshot.position.clone()));
             }
         }
         self.flush()?;

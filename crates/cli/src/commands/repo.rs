@@ -7,7 +7,7 @@ use crate::context::{Context, dataset_name, host_name, read_secret};
 use crate::failure::{Failure, Outcome};
 use lifeboat_base::{Secret, hex};
 use lifeboat_objects::location::{self, Location};
-use lifeboat_objects::{Key, ObjectStore, list_all, suitability};
+use lifeboat_objects::suitability;
 use lifeboat_repository::ids::WriterId;
 use lifeboat_repository::{
     InitOptions, Lock, PublicKey, RecoveryKey, Repository, Role, Unlock, new_recovery_lock,
@@ -43,7 +43,6 @@ fn init(
         .transpose()?;
     let store = location::create(&place)?;
     suitability(&*store)?;
-    clear_unfinished(context, &*store)?;
     let mut locks = vec![(Lock::Passphrase(secret), "made with the repository".to_owned())];
     let recovery = with_recovery.then(|| {
         let (lock, key) = new_recovery_lock();
@@ -61,33 +60,6 @@ fn init(
     repository.writer()?;
     say_made(context, &place, &repository, recovery.as_ref())?;
     Ok(Outcome::Done)
-}
-
-/// The config is made last, so that a place without one is no repository. What an init left that was killed
-/// before goes, for it would stand in the way of this one. Anything else there may be what remains of a
-/// repository that lost its config, and a new one would bury it.
-fn clear_unfinished(context: &Context, store: &dyn ObjectStore) -> Result<(), Failure> {
-    let keys: Vec<Key> = list_all(store, "")?.into_iter().map(|listed| listed.key).collect();
-    if keys.iter().any(|key| key.as_str() == "config") {
-        return Ok(());
-    }
-    let in_any =
-        |key: &Key, prefixes: &[&str]| prefixes.iter().any(|prefix| key.as_str().starts_with(prefix));
-    let (unfinished, others): (Vec<Key>, Vec<Key>) =
-        keys.into_iter().partition(|key| in_any(key, &["slots/", "suitability/", "roster/000000000001"]));
-    if let Some(other) = others.iter().find(|key| in_any(key, &["roster/", "snapshots/", "packs/", "index/"]))
-    {
-        return Err(Failure {
-            code: 1,
-            message: format!("{} holds {other} and no config: it may be what remains of a repository", store.location()),
-            hint: Some("Choose an empty place. If this was a repository, put its `config` back from a copy; if its objects are of no use, remove them.".to_owned()),
-        });
-    }
-    if !unfinished.is_empty() {
-        context.output.note("clearing away what an unfinished `repo init` left here");
-    }
-    unfinished.iter().try_for_each(|key| store.delete(key))?;
-    Ok(())
 }
 
 /// The recovery key is tried before anybody relies on it.
