@@ -3,19 +3,41 @@
 //! Bulk objects are named by their content, control objects by their position (docs/format.md, Layout).
 
 use crate::ids::{BulkName, DatasetName, Position, TicketId, WriterId};
+use lifeboat_base::hex;
 use lifeboat_objects::Key;
 
 /// Numbers in names have this many digits, so that names sort as numbers do.
 const NUMBER_DIGITS: usize = 12;
+/// The largest number that a name can have.
+pub(crate) const MAX_NUMBER: u64 = 999_999_999_999;
 
 fn key(text: String) -> Key {
     Key::new(text).expect("names built from checked parts are valid")
 }
 
-fn number(key: &Key) -> Option<u64> {
-    let digits = key.last_component();
-    (digits.len() == NUMBER_DIGITS && digits.bytes().all(|b| b.is_ascii_digit()))
-        .then(|| digits.parse().ok())?
+/// The components of a name behind its prefix, where there are exactly `N`.
+fn components<'k, const N: usize>(key: &'k Key, prefix: &str) -> Option<[&'k str; N]> {
+    let mut parts = key.as_str().strip_prefix(prefix)?.split('/');
+    let mut components = [""; N];
+    for component in &mut components {
+        *component = parts.next()?;
+    }
+    parts.next().is_none().then_some(components)
+}
+
+/// A number of a name; those of renewals alone start at zero.
+fn number_from_zero(digits: &str) -> Option<u64> {
+    let decimal = digits.len() == NUMBER_DIGITS && digits.bytes().all(|b| b.is_ascii_digit());
+    if decimal { digits.parse().ok() } else { None }
+}
+
+fn number(digits: &str) -> Option<u64> {
+    number_from_zero(digits).filter(|number| *number > 0)
+}
+
+/// 16 hexadecimal digits.
+fn hex_number(digits: &str) -> Option<u64> {
+    hex::decode(digits).map(u64::from_be_bytes)
 }
 
 pub(crate) fn config() -> Key {
@@ -51,7 +73,11 @@ pub(crate) fn index(name: &BulkName) -> Key {
 
 /// The name of a listed bulk object.
 pub(crate) fn bulk_name(key: &Key) -> Option<BulkName> {
-    BulkName::from_hex(key.last_component())
+    if let Some([name]) = components(key, INDEX) {
+        return BulkName::from_hex(name);
+    }
+    let [shelf, name] = components(key, PACKS)?;
+    name.starts_with(shelf).then(|| BulkName::from_hex(name)).flatten().filter(|_| shelf.len() == 2)
 }
 
 pub(crate) const SNAPSHOTS: &str = "snapshots/";
@@ -82,16 +108,19 @@ pub(crate) fn lease(position: &Position, renewal: u64) -> Key {
 
 /// The position that a snapshot, void, release or tombstone stands at.
 pub(crate) fn position(listed: &Key) -> Option<Position> {
-    let mut parts = listed.as_str().split('/').skip(1);
-    let dataset = DatasetName::new(parts.next()?).ok()?;
-    let writer = WriterId::from_hex(parts.next()?)?;
-    let number = parts.next()?.parse().ok()?;
-    Some(Position { dataset, writer, number })
+    let parts = components(listed, SNAPSHOTS).or_else(|| components(listed, TOMBSTONES));
+    parts.and_then(place)
+}
+
+fn place([dataset, writer, digits]: [&str; 3]) -> Option<Position> {
+    let dataset = DatasetName::new(dataset).ok()?;
+    Some(Position { dataset, writer: WriterId::from_hex(writer)?, number: number(digits)? })
 }
 
 /// The position and renewal of a listed lease.
 pub(crate) fn lease_parts(listed: &Key) -> Option<(Position, u64)> {
-    Some((position(listed)?, number(listed)?))
+    let [dataset, writer, digits, renewal] = components(listed, LEASES)?;
+    Some((place([dataset, writer, digits])?, number_from_zero(renewal)?))
 }
 
 pub(crate) const READERS: &str = "readers/";
@@ -116,7 +145,11 @@ pub(crate) fn hold_ended(ticket: &TicketId) -> Key {
 
 /// The ticket of a listed reader, hold or end of one.
 pub(crate) fn ticket(listed: &Key) -> Option<TicketId> {
-    listed.as_str().split('/').nth(1).and_then(TicketId::from_hex)
+    if let Some([ticket, renewal]) = components(listed, READERS) {
+        return TicketId::from_hex(ticket).filter(|_| number_from_zero(renewal).is_some());
+    }
+    let ended = [READERS_ENDED, HOLDS, HOLDS_ENDED].into_iter().find_map(|prefix| components(listed, prefix));
+    ended.and_then(|[ticket]| TicketId::from_hex(ticket))
 }
 
 pub(crate) const CONDEMNED: &str = "condemned/";
@@ -164,24 +197,32 @@ pub(crate) struct LogName {
 
 /// What the name of a listed log object says.
 pub(crate) fn log_name(listed: &Key) -> Option<LogName> {
-    let mut parts = listed.as_str().split('/').skip(1);
-    let dataset = DatasetName::new(parts.next()?).ok()?;
-    let lineage = parts.next()?.to_owned();
-    let mut fields = parts.next()?.split('-');
-    let mut hex = || fields.next().filter(|f| f.len() == 16).and_then(|f| u64::from_str_radix(f, 16).ok());
-    let (start, end) = (hex()?, hex()?);
-    let writer = WriterId::from_hex(fields.next()?)?;
-    Some(LogName { dataset, lineage, start, end, writer })
+    let [dataset, lineage, name] = components(listed, LOGS)?;
+    let [start, end, writer, nonce] = name.split('-').collect::<Vec<_>>().try_into().ok()?;
+    hex_number(nonce)?;
+    Some(LogName {
+        dataset: DatasetName::new(dataset).ok()?,
+        // The rule for lineages is that for datasets.
+        lineage: DatasetName::new(lineage).ok()?.as_str().to_owned(),
+        start: hex_number(start)?,
+        end: hex_number(end)?,
+        writer: WriterId::from_hex(writer)?,
+    })
 }
 
 /// The log object that a list or verdict names; nothing else can be named there.
 pub(crate) fn listed_log(name: &str) -> Option<Key> {
-    Key::new(name).ok().filter(|key| key.as_str().starts_with(LOGS) && log_name(key).is_some())
+    Key::new(name).ok().filter(|key| log_name(key).is_some())
 }
 
 /// The number that a roster, list, verdict, leader or heartbeat is named by.
 pub(crate) fn listed_number(listed: &Key) -> Option<u64> {
-    number(listed)
+    if let Some([generation, beat]) = components(listed, HEARTBEATS) {
+        return number(generation).and(number(beat));
+    }
+    let prefixes = [ROSTER, CONDEMNED, VERDICTS, LEADERS];
+    let found = prefixes.into_iter().find_map(|prefix| components(listed, prefix));
+    found.and_then(|[digits]| number(digits))
 }
 
 #[cfg(test)]
@@ -203,7 +244,84 @@ mod tests {
             writer: WriterId([7; 16]),
         };
         assert_eq!(log_name(&log(&name, 9)), Some(name));
-        assert_eq!(listed_number(&verdict(9)), Some(9));
-        assert_eq!(bulk_name(&pack(&BulkName([3; 32]))), Some(BulkName([3; 32])));
+        for key in [roster(9), condemned(9), verdict(9), leader(9), heartbeat(1, 9)] {
+            assert_eq!(listed_number(&key), Some(9), "{key}");
+        }
+        let ticket_ = TicketId([5; 16]);
+        for key in [reader(&ticket_, 0), reader_ended(&ticket_), hold(&ticket_), hold_ended(&ticket_)] {
+            assert_eq!(ticket(&key), Some(ticket_), "{key}");
+        }
+        for key in [pack(&BulkName([3; 32])), index(&BulkName([3; 32]))] {
+            assert_eq!(bulk_name(&key), Some(BulkName([3; 32])), "{key}");
+        }
+    }
+
+    /// Whatever reads a name of the layout in some way.
+    fn is_known(name: &str) -> bool {
+        // Some are not even the names of objects.
+        let Ok(key) = Key::new(name) else { return false };
+        position(&key).is_some()
+            || lease_parts(&key).is_some()
+            || ticket(&key).is_some()
+            || listed_number(&key).is_some()
+            || bulk_name(&key).is_some()
+            || log_name(&key).is_some()
+            || listed_log(name).is_some()
+    }
+
+    #[test]
+    fn only_names_that_the_format_writes_are_read() {
+        let (writer, digest) = ("07".repeat(16), "03".repeat(32));
+        let good = [
+            format!("snapshots/users/{writer}/000000000042"),
+            format!("tombstones/users/{writer}/999999999999"),
+            format!("leases/users/{writer}/000000000042/000000000000"),
+            format!("readers/{writer}/000000000000"),
+            format!("readers-ended/{writer}"),
+            format!("holds/{writer}"),
+            format!("holds-ended/{writer}"),
+            "roster/000000000001".to_owned(),
+            "condemned/000000000001".to_owned(),
+            "verdicts/000000000001".to_owned(),
+            "leaders/000000000001".to_owned(),
+            "heartbeats/000000000001/000000000001".to_owned(),
+            format!("packs/03/{digest}"),
+            format!("index/{digest}"),
+            format!("logs/users/7-1/0000000000000010-ffffffffffffffff-{writer}-0000000000000009"),
+        ];
+        for name in &good {
+            assert!(is_known(name), "{name}");
+            // One component more or less, another prefix, something before or behind it.
+            assert!(!is_known(&format!("{name}/000000000001")), "{name} and more");
+            assert!(!is_known(&format!("other/{name}")), "{name} below another prefix");
+            assert!(!is_known(&format!("{name}0")) && !is_known(&format!("{name}.tmp")), "longer {name}");
+            assert!(!is_known(&name[..name.len() - 1]), "{name} without its last digit");
+            assert!(!is_known(name.rsplit_once('/').unwrap().0), "{name} without its last component");
+            let other = name.replacen(name.split('/').next().unwrap(), "config", 1);
+            assert!(!is_known(&other), "{other}");
+        }
+        for name in [
+            format!("snapshots/users/{writer}/42"),
+            format!("snapshots/users/{writer}/+00000000042"),
+            format!("snapshots/users/{writer}/000000000000"),
+            format!("snapshots/Users/{writer}/000000000042"),
+            format!("snapshots/users/{}/000000000042", "0A".repeat(16)),
+            format!("leases/users/{writer}/000000000000/000000000000"),
+            format!("leases/users/{writer}/000000000042"),
+            "verdicts/000000000000".to_owned(),
+            "verdicts/users/000000000001".to_owned(),
+            "heartbeats/000000000001".to_owned(),
+            format!("packs/04/{digest}"),
+            format!("packs/{digest}"),
+            format!("packs/0/{digest}"),
+            format!("index/03/{digest}"),
+            format!("logs/users/7-1/000000000000001F-ffffffffffffffff-{writer}-0000000000000009"),
+            format!("logs/users/7-1/+000000000000010-ffffffffffffffff-{writer}-0000000000000009"),
+            format!("logs/users/7-1/0000000000000010-ffffffffffffffff-{writer}"),
+            format!("logs/users/7-1/0000000000000010-ffffffffffffffff-{writer}-0000000000000009-1"),
+            format!("logs/users/-1/0000000000000010-ffffffffffffffff-{writer}-0000000000000009"),
+        ] {
+            assert!(!is_known(&name), "{name}");
+        }
     }
 }

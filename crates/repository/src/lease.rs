@@ -110,10 +110,16 @@ fn next_number(repository: &Repository, dataset: &DatasetName, signer: &Signer) 
     // A lease goes only after its slot is filled: listing leases first, a number is in one listing at least.
     for prefix in [layout::LEASES, layout::SNAPSHOTS, layout::TOMBSTONES] {
         for listed in list_all(&*repository.store, &layout::chain(prefix, dataset, &signer.id()))? {
-            highest = highest.max(layout::position(&listed.key).map_or(0, |position| position.number));
+            let claimed = layout::lease_parts(&listed.key).map(|(position, _)| position);
+            let position = claimed.or_else(|| layout::position(&listed.key));
+            highest = highest.max(position.map_or(0, |position| position.number));
         }
     }
-    Ok(highest + 1)
+    if highest < layout::MAX_NUMBER {
+        return Ok(highest + 1);
+    }
+    let last = Position { dataset: dataset.clone(), writer: signer.id(), number: highest };
+    Err(RepositoryError::Occupied(layout::snapshot(&last).to_string()))
 }
 
 /// Whether something stands at a slot already, whatever it is, or it is forgotten already.
