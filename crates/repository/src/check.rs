@@ -2,7 +2,10 @@
 //!
 //! Every control object is read and judged; chains are compared with the heads that this machine has seen;
 //! every pack that the index names must be there. With `read_data` every pack is read: its bytes against its
-//! name, every chunk against its identity. What is damaged is then looked for in every snapshot.
+//! name, every chunk against its identity. What is damaged is then looked for in every snapshot. Logs are
+//! checked in a module of their own.
+
+mod logs;
 
 use crate::bodies::{Roster, Slot, Tombstone};
 use crate::envelope::{self, ObjectType};
@@ -26,6 +29,8 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+
+pub use logs::LostLog;
 
 /// How thoroughly to check.
 #[derive(Clone, Copy, Debug, Default)]
@@ -61,13 +66,17 @@ pub struct CheckReport {
     pub problems: Vec<Problem>,
     /// What it costs.
     pub lost: Vec<LostFile>,
+    /// What it costs of the logs; each is among the problems as well.
+    pub lost_logs: Vec<LostLog>,
+    /// Log objects that were looked at.
+    pub logs: u64,
     /// Snapshots that were looked through.
     pub snapshots: u64,
     /// Packs that the index names.
     pub packs: u64,
     /// Chunks that the index names.
     pub chunks: u64,
-    /// Bytes of packs that were read.
+    /// Bytes of packs and logs that were read.
     pub read_bytes: u64,
     /// Objects that nothing refers to; the next prune removes them.
     pub garbage_objects: u64,
@@ -76,7 +85,7 @@ pub struct CheckReport {
 impl CheckReport {
     /// Whether everything is as it should be.
     pub fn is_whole(&self) -> bool {
-        self.problems.is_empty() && self.lost.is_empty()
+        self.problems.is_empty() && self.lost.is_empty() && self.lost_logs.is_empty()
     }
 }
 
@@ -102,6 +111,7 @@ pub fn check(
     }
     let bad = check.packs(&index, &lists, progress)?;
     check.snapshots(index, &bad, &snapshots)?;
+    logs::check(&mut check, &snapshots)?;
     check.report.lost.sort();
     check.report.lost.dedup();
     Ok(check.report)

@@ -106,7 +106,9 @@ impl LogCatalogue {
         for _ in 0..MAX_LISTING_ATTEMPTS {
             let lists = self.repository.read_lists()?;
             let mut listed = list_all(&*self.repository.store, &layout::logs(&self.dataset))?;
-            listed.retain(|l| !lists.dead_logs.contains(l.key.as_str()));
+            // Names of other forms are none of ours.
+            listed
+                .retain(|l| layout::log_name(&l.key).is_some() && !lists.dead_logs.contains(l.key.as_str()));
             self.adopt(&listed)?;
             // Without a new verdict nothing went while we listed, and what was listed is all that there is.
             let verdicts = list_all(&*self.repository.store, layout::VERDICTS)?.len() as u64;
@@ -133,7 +135,7 @@ impl LogCatalogue {
                 // It went since it was listed.
                 Err(error) if error.is_not_found() => {}
                 Err(error) if is_about_one_object(&error) => {
-                    self.unreadable.insert(key, lifeboat_base::report(&error));
+                    self.unreadable.insert(key, reason(&error));
                 }
                 Err(error) => return Err(error),
             }
@@ -191,6 +193,14 @@ impl LogCatalogue {
         let mut all = self.unreadable.iter();
         let (key, what) = all.find(|(key, _)| layout::log_name(key).is_some_and(covers))?;
         Some(RepositoryError::damaged(key, what))
+    }
+}
+
+/// Why an object cannot be read, where it is named beside this.
+pub(crate) fn reason(error: &RepositoryError) -> String {
+    match error {
+        RepositoryError::Damaged { what, .. } => what.clone(),
+        other => lifeboat_base::report(other),
     }
 }
 

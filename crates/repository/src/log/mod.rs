@@ -23,13 +23,14 @@
 
 mod catalogue;
 mod compact;
-mod object;
+pub(crate) mod object;
 mod payload;
 mod reader;
 pub(crate) mod retire;
 mod writer;
 
 pub use crate::bodies::LogMark;
+pub(crate) use catalogue::reason;
 pub use catalogue::{LineageLog, LogCatalogue, LogExtent, LogFork, stretches};
 pub use compact::{CompactOptions, CompactReport, compact_logs};
 pub use object::fuzz_log;

@@ -8,7 +8,7 @@ use super::LOG_POSITION_FACT;
 use super::Lineage;
 use super::catalogue::LogCatalogue;
 use super::object::Headed;
-use crate::bodies::BulkSet;
+use crate::bodies::{BulkSet, Snapshot};
 use crate::error::Result;
 use crate::ids::{BodyHash, DatasetName};
 use crate::layout;
@@ -138,7 +138,8 @@ pub(crate) fn leftovers(repository: &Repository, lists: &Lists) -> Result<Vec<St
     Ok(dead.collect())
 }
 
-fn datasets(repository: &Repository) -> Result<BTreeSet<DatasetName>> {
+/// The datasets that have logs.
+pub(crate) fn datasets(repository: &Repository) -> Result<BTreeSet<DatasetName>> {
     let listed = list_all(&*repository.store, layout::LOGS)?;
     Ok(listed.iter().filter_map(|l| layout::log_name(&l.key)).map(|name| name.dataset).collect())
 }
@@ -152,9 +153,14 @@ fn needed(snapshots: &[Published]) -> HashMap<LineageKey, u64> {
     let mut needed = HashMap::new();
     for snapshot in snapshots.iter().map(|published| &published.snapshot) {
         let Some(lineage) = &snapshot.lineage else { continue };
-        let position = snapshot.facts.get(LOG_POSITION_FACT).and_then(|digits| digits.parse().ok());
         let first = needed.entry((snapshot.position.dataset.clone(), lineage.clone())).or_insert(u64::MAX);
-        *first = position.unwrap_or(0).min(*first);
+        *first = first_position(snapshot).unwrap_or(0).min(*first);
     }
     needed
+}
+
+/// The first position of its lineage that a snapshot says that it needs.
+pub(crate) fn first_position(snapshot: &Snapshot) -> Option<u64> {
+    let digits = snapshot.facts.get(LOG_POSITION_FACT)?;
+    if digits.bytes().all(|b| b.is_ascii_digit()) { digits.parse().ok() } else { None }
 }

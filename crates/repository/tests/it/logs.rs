@@ -35,9 +35,9 @@ const KIND: &str = "synthetic";
 
 /// A store that produces a stream of transactions: the same for the same seed.
 #[derive(Clone, Copy, Debug)]
-struct FakeStore {
-    seed: u64,
-    units: bool,
+pub(crate) struct FakeStore {
+    pub(crate) seed: u64,
+    pub(crate) units: bool,
 }
 
 impl FakeStore {
@@ -46,14 +46,14 @@ impl FakeStore {
         noise(self.seed.wrapping_mul(31).wrapping_add(n), length as usize)
     }
 
-    fn payload(self, range: Range<u64>) -> LogPayload {
+    pub(crate) fn payload(self, range: Range<u64>) -> LogPayload {
         let units: Vec<Vec<u8>> = range.map(|n| self.transaction(n)).collect();
         if self.units { LogPayload::Units(units) } else { LogPayload::Bytes(units.concat()) }
     }
 }
 
-const UNITS: FakeStore = FakeStore { seed: 1, units: true };
-const BYTES: FakeStore = FakeStore { seed: 2, units: false };
+pub(crate) const UNITS: FakeStore = FakeStore { seed: 1, units: true };
+pub(crate) const BYTES: FakeStore = FakeStore { seed: 2, units: false };
 
 /// Random numbers that a seed repeats.
 struct Dice(u64);
@@ -78,7 +78,7 @@ fn seeds(count: u64) -> impl Iterator<Item = u64> {
     })
 }
 
-fn lineage() -> Lineage {
+pub(crate) fn lineage() -> Lineage {
     Lineage::new("7123-1").unwrap()
 }
 
@@ -92,18 +92,18 @@ fn at(position: u64) -> Timestamp {
     Timestamp::from_secs(1_800_000_000 + position as i64)
 }
 
-fn open(repository: &Arc<Repository>) -> LogWriter {
+pub(crate) fn open(repository: &Arc<Repository>) -> LogWriter {
     let signer = repository.writer().unwrap();
     LogWriter::open(repository, &signer, &dataset("db"), &lineage()).unwrap()
 }
 
-fn ship(writer: &mut LogWriter, house: &House, store: FakeStore, range: Range<u64>) {
+pub(crate) fn ship(writer: &mut LogWriter, house: &House, store: FakeStore, range: Range<u64>) {
     let end = range.end;
     let durable = writer.append(extent(&house.repository, &range), KIND, &store.payload(range)).unwrap();
     assert_eq!((durable, writer.end()), (end, Some(end)));
 }
 
-fn read(repository: &Arc<Repository>, range: Range<u64>) -> Result<Vec<LogPayload>, LogError> {
+pub(crate) fn read(repository: &Arc<Repository>, range: Range<u64>) -> Result<Vec<LogPayload>, LogError> {
     LogReader::open(repository, &dataset("db"), &lineage(), range)?
         .map(|piece| piece.map(|piece| piece.payload))
         .collect()
@@ -132,13 +132,13 @@ fn joined(pieces: Vec<LogPayload>) -> LogPayload {
     }
 }
 
-fn assert_holds(repository: &Arc<Repository>, store: FakeStore, range: Range<u64>) {
+pub(crate) fn assert_holds(repository: &Arc<Repository>, store: FakeStore, range: Range<u64>) {
     let pieces = read(repository, range.clone()).unwrap_or_else(|e| panic!("{}", lifeboat_base::report(&e)));
     let held = if pieces.is_empty() { store.payload(0..0) } else { joined(pieces) };
     assert!(held == store.payload(range.clone()), "{range:?} is not what the store did");
 }
 
-fn summary(repository: &Arc<Repository>) -> LineageLog {
+pub(crate) fn summary(repository: &Arc<Repository>) -> LineageLog {
     let mut unreadable = Vec::new();
     let mut all = stretches(repository, &dataset("db"), &mut unreadable).unwrap();
     assert!(unreadable.is_empty(), "{unreadable:?}");
@@ -146,40 +146,40 @@ fn summary(repository: &Arc<Repository>) -> LineageLog {
     all.remove(0)
 }
 
-fn extents(log: &LineageLog) -> Vec<(u64, u64)> {
+pub(crate) fn extents(log: &LineageLog) -> Vec<(u64, u64)> {
     log.stretches.iter().map(|stretch| (stretch.start, stretch.end)).collect()
 }
 
-fn objects(store: &dyn ObjectStore) -> Vec<Key> {
+pub(crate) fn objects(store: &dyn ObjectStore) -> Vec<Key> {
     list_all(store, "logs/").unwrap().into_iter().map(|listed| listed.key).collect()
 }
 
 /// The objects that hold exactly these positions.
-fn objects_of(house: &House, range: Range<u64>) -> Vec<Key> {
+pub(crate) fn objects_of(house: &House, range: Range<u64>) -> Vec<Key> {
     let name = format!("/{:016x}-{:016x}-", range.start, range.end);
     objects(&*house.store).into_iter().filter(|key| key.as_str().contains(&name)).collect()
 }
 
-fn compact(repository: &Arc<Repository>, at_least: usize) -> CompactReport {
+pub(crate) fn compact(repository: &Arc<Repository>, at_least: usize) -> CompactReport {
     let signer = repository.writer().unwrap();
     let options = CompactOptions { at_least, target_bytes: 32 << 10 };
     compact_logs(repository, &signer, &dataset("db"), &lineage(), options).unwrap()
 }
 
-fn prune_logs(repository: &Arc<Repository>, before: Option<u64>) -> PruneReport {
+pub(crate) fn prune_logs(repository: &Arc<Repository>, before: Option<u64>) -> PruneReport {
     let cut_off = before.map(|before| LogCutOff { dataset: dataset("db"), lineage: lineage(), before });
     let options = PruneOptions { wait: Duration::ZERO, ..PruneOptions::default() };
     prune_with(repository, options, cut_off.as_slice()).unwrap()
 }
 
 /// A second machine.
-fn elsewhere(house: &House) -> (tempfile::TempDir, Arc<Repository>) {
+pub(crate) fn elsewhere(house: &House) -> (tempfile::TempDir, Arc<Repository>) {
     let state = tempfile::tempdir().unwrap();
     let repository = house.open_elsewhere(state.path()).unwrap();
     (state, repository)
 }
 
-fn flip(house: &House, key: &Key, from_end: usize) {
+pub(crate) fn flip(house: &House, key: &Key, from_end: usize) {
     let mut bytes = house.store.get(key).unwrap();
     let at = bytes.len() - from_end;
     bytes[at] ^= 1;
@@ -559,7 +559,7 @@ fn a_reader_at_work_goes_on_while_what_it_reads_is_replaced() {
     }
 }
 
-fn snapshot_at(house: &House, position: u64) -> lifeboat_repository::Published {
+pub(crate) fn snapshot_at(house: &House, position: u64) -> lifeboat_repository::Published {
     house.clock.advance(Duration::from_secs(60));
     let mut source = source("db");
     source.lineage = Some(lineage().as_str().to_owned());

@@ -1,0 +1,402 @@
+//! Check of the logs: every object is there whole, nothing is missing between them, and what two of them hold
+//! is the same.
+//!
+//! Heads are always read; with `read_data` every payload as well, a few at a time, each once. What is wrong
+//! is named with the lineage and the positions that it costs. Positions before the first object are missing
+//! only where a snapshot says that it needs them: what expired goes from the front. That objects are gone
+//! from the end of a lineage cannot be known here.
+//!
+//! This module deliberately knows no payload: that two of them agree is all that it asks of one.
+
+use super::Check;
+use crate::error::{RepositoryError, Result};
+use crate::ids::{BodyHash, DatasetName};
+use crate::layout;
+use crate::log::object::{Headed, Loaded};
+use crate::log::{Lineage, LogCatalogue, LogPayload, reason, retire};
+use crate::repository::Repository;
+use crate::snapshots::{Published, is_about_one_object};
+use lifeboat_objects::Key;
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::fmt::Display;
+use std::ops::Range;
+use std::sync::Arc;
+
+/// Prune may take objects while they are read; it cannot do so again and again within one check.
+const MAX_DISTURBANCES: u32 = 5;
+
+/// Positions of a log that nothing readable holds.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct LostLog {
+    /// The dataset.
+    pub dataset: DatasetName,
+    /// The lineage.
+    pub lineage: Lineage,
+    /// The first position that is lost.
+    pub from: u64,
+    /// The first position behind it that is not.
+    pub to: u64,
+}
+
+/// Checks the logs of every dataset, and says so in the report. `snapshots` are those that are not forgotten.
+pub(super) fn check(check: &mut Check<'_>, snapshots: &[Published]) -> Result<()> {
+    for dataset in retire::datasets(check.repository)? {
+        let mut found = Examination::of(check, &dataset, snapshots)?;
+        for _ in 0..MAX_DISTURBANCES {
+            if !found.disturbed {
+                break;
+            }
+            found = Examination::of(check, &dataset, snapshots)?;
+        }
+        found.problems.into_iter().for_each(|(object, what)| check.problem(object, what));
+        check.report.lost_logs.extend(found.lost);
+        check.report.logs += found.objects;
+        check.report.read_bytes += found.read_bytes;
+    }
+    check.report.lost_logs.sort();
+    Ok(())
+}
+
+/// What was found of one dataset's logs.
+#[derive(Default)]
+struct Found {
+    problems: Vec<(String, String)>,
+    lost: Vec<LostLog>,
+    objects: u64,
+    read_bytes: u64,
+    /// Whether prune took objects meanwhile, so that all of this must be looked at again.
+    disturbed: bool,
+}
+
+struct Examination<'c> {
+    catalogue: &'c LogCatalogue,
+    read_data: bool,
+    threads: usize,
+    found: Found,
+}
+
+impl Examination<'_> {
+    fn of(check: &Check<'_>, dataset: &DatasetName, snapshots: &[Published]) -> Result<Found> {
+        let catalogue = LogCatalogue::read(check.repository, dataset)?;
+        let (read_data, threads) = (check.options.read_data, check.options.threads.max(1));
+        let mut this = Examination { catalogue: &catalogue, read_data, threads, found: Found::default() };
+        let unreadable = catalogue.unreadable();
+        this.found.objects = catalogue.heads().count() as u64 + unreadable.len() as u64;
+        let mut damaged: HashMap<Lineage, Vec<Damage>> = HashMap::new();
+        for one in unreadable {
+            if let Some((lineage, damage)) = Damage::named(&one.object, reason(&one.error)) {
+                damaged.entry(lineage).or_default().push(damage);
+            }
+        }
+        let with_heads = catalogue.heads().filter_map(|head| Lineage::new(&head.body.lineage).ok());
+        let lineages: BTreeSet<Lineage> = with_heads.chain(damaged.keys().cloned()).collect();
+        for lineage in lineages {
+            let damaged = damaged.remove(&lineage).unwrap_or_default();
+            this.lineage(&lineage, damaged, first_needed(snapshots, dataset, &lineage))?;
+        }
+        Ok(this.found)
+    }
+
+    fn problem(&mut self, object: impl Display, what: impl Display) {
+        self.found.problems.push((object.to_string(), what.to_string()));
+    }
+
+    /// `unread` are the objects whose heads cannot be believed: their names alone say what they may hold.
+    fn lineage(&mut self, lineage: &Lineage, unread: Vec<Damage>, needed: Option<u64>) -> Result<()> {
+        let heads = self.catalogue.of(lineage);
+        let mut claimed: Vec<Range<u64>> = unread.iter().map(|damage| damage.range.clone()).collect();
+        merge(&mut claimed);
+        let mut damaged = unread;
+        if self.read_data {
+            self.read(&heads, &mut damaged)?;
+        } else {
+            self.forks(lineage);
+        }
+        self.links(&heads, &mut damaged)?;
+        let bad: HashSet<&str> = damaged.iter().map(|damage| damage.object.as_str()).collect();
+        let mut good: Vec<Range<u64>> = heads
+            .iter()
+            .filter(|head| !bad.contains(head.key.as_str()))
+            .map(|head| head.body.start..head.body.end)
+            .collect();
+        merge(&mut good);
+        self.costs(lineage, &damaged, &good);
+        self.holes(lineage, &heads, &claimed, needed);
+        Ok(())
+    }
+
+    /// Names each damaged object with what it costs.
+    fn costs(&mut self, lineage: &Lineage, damaged: &[Damage], good: &[Range<u64>]) {
+        let mut lost = Vec::new();
+        for Damage { object, what, range } in damaged {
+            let costs = without(range.clone(), good);
+            let cost = match costs.is_empty() {
+                true => "other objects hold its positions".to_owned(),
+                false => format!("this costs positions {} of lineage {lineage}", in_words(&costs)),
+            };
+            self.problem(object, format!("{what}; {cost}"));
+            lost.extend(costs);
+        }
+        merge(&mut lost);
+        self.lose(lineage, lost);
+    }
+
+    /// Names the positions that no object holds, but for those that a damaged one may have held.
+    fn holes(
+        &mut self,
+        lineage: &Lineage,
+        heads: &[Arc<Headed>],
+        claimed: &[Range<u64>],
+        needed: Option<u64>,
+    ) {
+        let mut held: Vec<Range<u64>> = heads.iter().map(|head| head.body.start..head.body.end).collect();
+        merge(&mut held);
+        let prefix = format!("{}{lineage}", layout::logs(self.catalogue.dataset()));
+        if let (Some(needed), Some(first)) = (needed, held.first()) {
+            let missing = without(needed..first.start, claimed);
+            if !missing.is_empty() {
+                let what =
+                    format!("no object holds positions {}, and a snapshot needs them", in_words(&missing));
+                self.problem(&prefix, what);
+            }
+            self.lose(lineage, missing);
+        }
+        for pair in held.windows(2) {
+            let missing = without(pair[0].end..pair[1].start, claimed);
+            if !missing.is_empty() {
+                self.problem(&prefix, format!("no object holds positions {}", in_words(&missing)));
+            }
+            self.lose(lineage, missing);
+        }
+    }
+
+    fn lose(&mut self, lineage: &Lineage, ranges: Vec<Range<u64>>) {
+        let dataset = self.catalogue.dataset();
+        let lost = |range: Range<u64>| LostLog {
+            dataset: dataset.clone(),
+            lineage: lineage.clone(),
+            from: range.start,
+            to: range.end,
+        };
+        self.found.lost.extend(ranges.into_iter().map(lost));
+    }
+
+    /// What heads alone show: objects of the same extent that bind different content.
+    fn forks(&mut self, lineage: &Lineage) {
+        for log in self.catalogue.lineages().into_iter().filter(|log| log.lineage == *lineage) {
+            for fork in log.forks {
+                let names: Vec<&str> = fork.branches.iter().map(|(_, object)| object.as_str()).collect();
+                let (first, others) =
+                    names.split_first().map_or(("", &names[..]), |(first, rest)| (*first, rest));
+                let others = others.join(", ");
+                let what = format!(
+                    "the lineage has forked: it does not hold the same positions {} to {} as {others}",
+                    fork.start, fork.end
+                );
+                self.problem(first, what);
+            }
+        }
+    }
+
+    /// Reads every object, and compares each with the one before it that reaches farthest. That compares
+    /// whatever overlaps: where all before agreed, that one speaks for the others.
+    fn read(&mut self, heads: &[Arc<Headed>], damaged: &mut Vec<Damage>) -> Result<()> {
+        let mut farthest: Option<(Arc<Headed>, LogPayload)> = None;
+        for batch in heads.chunks(self.threads) {
+            for (head, loaded) in batch.iter().zip(load(self.catalogue.repository(), batch)) {
+                self.found.read_bytes += head.size_bytes;
+                let Some(loaded) = self.judge(head, loaded, damaged)? else { continue };
+                if let Some((before, payload)) = &farthest
+                    && let Some(position) = first_difference((before, payload), (head, &loaded.payload))
+                {
+                    let what = format!(
+                        "the lineage has forked: from position {position} on it differs from {}",
+                        before.key
+                    );
+                    self.problem(&head.key, what);
+                }
+                if farthest.as_ref().is_none_or(|(before, _)| before.body.end < head.body.end) {
+                    farthest = Some((head.clone(), loaded.payload));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn judge(
+        &mut self,
+        head: &Headed,
+        loaded: Result<Loaded>,
+        damaged: &mut Vec<Damage>,
+    ) -> Result<Option<Loaded>> {
+        match loaded {
+            Ok(loaded) => return Ok(Some(loaded)),
+            Err(error) if error.is_not_found() && self.is_dead(&head.key)? => self.found.disturbed = true,
+            Err(error) if is_about_one_object(&error) => damaged.push(Damage::of(head, &error)),
+            Err(error) => return Err(error),
+        }
+        Ok(None)
+    }
+
+    fn is_dead(&self, key: &Key) -> Result<bool> {
+        Ok(self.catalogue.repository().read_lists()?.dead_logs.contains(key.as_str()))
+    }
+
+    /// An object that starts where others end must name one of them, or one that a compacted log stands for;
+    /// not where another object holds the positions on both sides, for then their content has been compared.
+    fn links(&mut self, heads: &[Arc<Headed>], damaged: &mut Vec<Damage>) -> Result<()> {
+        let mut enders: HashMap<u64, HashSet<BodyHash>> = HashMap::new();
+        for head in heads {
+            enders.entry(head.body.end).or_default().insert(head.hash);
+            if !head.is_compacted() || damaged.iter().any(|damage| damage.object == head.key.as_str()) {
+                continue;
+            }
+            match self.catalogue.repository().read_log_table(head) {
+                Ok(table) => table.replaced.iter().for_each(|replaced| {
+                    enders.entry(replaced.end).or_default().insert(replaced.body);
+                }),
+                Err(error) if error.is_not_found() && self.is_dead(&head.key)? => self.found.disturbed = true,
+                Err(error) if is_about_one_object(&error) => damaged.push(Damage::of(head, &error)),
+                Err(error) => return Err(error),
+            }
+        }
+        let mut bridged = Bridged::default();
+        for head in heads {
+            let start = head.body.start;
+            let before = enders.get(&start).filter(|_| !bridged.is(start));
+            if let (Some(before), Some(predecessor)) = (before, &head.body.predecessor)
+                && !before.contains(predecessor)
+            {
+                let what =
+                    "the lineage has forked: it continues another object than those that end at position";
+                self.problem(&head.key, format!("{what} {start}"));
+            }
+            bridged.add(head);
+        }
+        Ok(())
+    }
+}
+
+/// Which positions lie within an object, and not only at the seam of two. Asked in ascending order.
+#[derive(Default)]
+struct Bridged {
+    /// The farthest end of what starts before `start`, and of what starts there.
+    before: u64,
+    at: u64,
+    start: u64,
+}
+
+impl Bridged {
+    fn is(&mut self, position: u64) -> bool {
+        if position > self.start {
+            self.before = self.before.max(self.at);
+            self.start = position;
+        }
+        self.before > position
+    }
+
+    fn add(&mut self, head: &Headed) {
+        self.is(head.body.start);
+        self.at = self.at.max(head.body.end);
+    }
+}
+
+/// An object that cannot be read, and the positions that it held or says that it holds.
+struct Damage {
+    object: String,
+    what: String,
+    range: Range<u64>,
+}
+
+impl Damage {
+    fn of(head: &Headed, error: &RepositoryError) -> Self {
+        let range = head.body.start..head.body.end;
+        Self { object: head.key.to_string(), what: reason(error), range }
+    }
+
+    /// What is known of an object from its name alone.
+    fn named(object: &str, what: String) -> Option<(Lineage, Self)> {
+        let name = layout::log_name(&Key::new(object).ok()?)?;
+        let lineage = Lineage::new(&name.lineage).ok()?;
+        Some((lineage, Self { object: object.to_owned(), what, range: name.start..name.end }))
+    }
+}
+
+/// Loads a few objects at once.
+fn load(repository: &Repository, heads: &[Arc<Headed>]) -> Vec<Result<Loaded>> {
+    std::thread::scope(|scope| {
+        let loading: Vec<_> =
+            heads.iter().map(|head| scope.spawn(move || repository.load_log(head))).collect();
+        let aborted = |_| Err(RepositoryError::Aborted);
+        loading.into_iter().map(|thread| thread.join().unwrap_or_else(aborted)).collect()
+    })
+}
+
+/// The first position that both hold and on which they do not agree.
+fn first_difference(one: (&Headed, &LogPayload), other: (&Headed, &LogPayload)) -> Option<u64> {
+    let from = one.0.body.start.max(other.0.body.start);
+    let to = one.0.body.end.min(other.0.body.end);
+    if from >= to {
+        return None;
+    }
+    let cut =
+        |(head, payload): (&Headed, &LogPayload)| payload.cut(from - head.body.start, to - head.body.start);
+    cut(one).differs_at(&cut(other)).map(|offset| from + offset)
+}
+
+/// The first position of a lineage that a snapshot says that it needs.
+fn first_needed(snapshots: &[Published], dataset: &DatasetName, lineage: &Lineage) -> Option<u64> {
+    snapshots
+        .iter()
+        .map(|published| &published.snapshot)
+        .filter(|s| s.position.dataset == *dataset && s.lineage.as_deref() == Some(lineage.as_str()))
+        .filter_map(retire::first_position)
+        .min()
+}
+
+/// Sorts ranges and joins those that touch; empty ones go.
+fn merge(ranges: &mut Vec<Range<u64>>) {
+    ranges.retain(|range| !range.is_empty());
+    ranges.sort_by_key(|range| (range.start, range.end));
+    ranges.dedup_by(|next, before| {
+        let touches = next.start <= before.end;
+        if touches {
+            before.end = before.end.max(next.end);
+        }
+        touches
+    });
+}
+
+/// What is left of a range without others, which are merged.
+fn without(range: Range<u64>, others: &[Range<u64>]) -> Vec<Range<u64>> {
+    let (mut left, mut start) = (Vec::new(), range.start);
+    for other in others.iter().filter(|other| other.end > range.start && other.start < range.end) {
+        left.push(start..other.start.max(start));
+        start = start.max(other.end);
+    }
+    left.push(start..range.end.max(start));
+    left.retain(|range| !range.is_empty());
+    left
+}
+
+fn in_words(ranges: &[Range<u64>]) -> String {
+    let words: Vec<String> = ranges.iter().map(|range| format!("{} to {}", range.start, range.end)).collect();
+    words.join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges_are_merged_and_taken_away() {
+        let mut ranges = vec![5..9, 20..30, 9..12, 7..8, 15..15];
+        merge(&mut ranges);
+        assert_eq!(ranges, [5..12, 20..30]);
+        let left = |start, end| in_words(&without(Range { start, end }, &ranges));
+        assert_eq!(left(0, 40), "0 to 5, 12 to 20, 30 to 40");
+        assert_eq!((left(6, 11).as_str(), left(30, 20).as_str()), ("", ""));
+        assert_eq!((left(11, 21).as_str(), left(12, 20).as_str()), ("12 to 20", "12 to 20"));
+        assert_eq!(in_words(&ranges), "5 to 12, 20 to 30");
+    }
+}
