@@ -149,8 +149,6 @@ struct Run {
     tally: Mutex<Tally>,
     /// How long each kind of process takes undisturbed.
     expected: Mutex<BTreeMap<Verb, Duration>>,
-    /// What was frozen past its lease and then ended with an error.
-    gave_up: Mutex<Vec<String>>,
     /// How many processes are frozen now.
     frozen: AtomicUsize,
     watch: Stopwatch,
@@ -188,7 +186,6 @@ impl Run {
             ledger: Mutex::default(),
             tally: Mutex::default(),
             expected: Mutex::default(),
-            gave_up: Mutex::default(),
             frozen: AtomicUsize::new(0),
             watch: Stopwatch::start(),
         })
@@ -284,15 +281,7 @@ impl Run {
         if killed || fine {
             return Ok(ended);
         }
-        let failure = format!("{} (fate {fate:?})", say(&failed(&command, &ended.said(), b"")));
-        // Whoever was frozen past his lease has lost his claim. That he gives up, and says so, loses nothing;
-        // it is counted and shown all the same, since going on would be better.
-        if ended.struck && fate.frozen().is_some_and(|time| time > LEASE) && ended.code() == Some(1) {
-            progress(&format!("gave up: {failure}"));
-            lock(&self.gave_up).push(failure);
-            return Ok(ended);
-        }
-        Err(failure)
+        Err(format!("{} (fate {fate:?})", say(&failed(&command, &ended.said(), b""))))
     }
 
     fn count(&self, verb: Verb, fate: Fate, ended: &Ended) {
@@ -515,7 +504,6 @@ fn summary(options: &Torture, run: &Run, tally: &Tally, violation: Option<&str>)
         ("processes killed", tally.killed),
         ("processes frozen", tally.frozen),
         ("… for longer than the lease", tally.frozen_past_lease),
-        ("… which then gave up with an error", lock(&run.gave_up).len() as u64),
         ("snapshots forgotten by retention", ledger.forgotten() as u64),
         ("restores compared byte for byte", tally.compared),
         ("full checks, nothing found", tally.checks),

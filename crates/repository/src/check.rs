@@ -5,6 +5,7 @@
 //! name, every chunk against its identity. What is damaged is then looked for in every snapshot. Logs are
 //! checked in a module of their own.
 
+mod control;
 mod logs;
 
 use crate::bodies::{Roster, Slot, Tombstone};
@@ -68,6 +69,8 @@ pub struct CheckReport {
     pub lost: Vec<LostFile>,
     /// What it costs of the logs; each is among the problems as well.
     pub lost_logs: Vec<LostLog>,
+    /// Snapshots, by where they stand, that leaders published after they had been replaced: they do not count.
+    pub void: Vec<String>,
     /// Log objects that were looked at.
     pub logs: u64,
     /// Snapshots that were looked through.
@@ -111,6 +114,7 @@ pub fn check(
     }
     let bad = check.packs(&index, &lists, progress)?;
     check.snapshots(index, &bad, &snapshots)?;
+    control::check(&mut check, &snapshots)?;
     logs::check(&mut check, &snapshots)?;
     check.report.lost.sort();
     check.report.lost.dedup();

@@ -3,15 +3,16 @@
 //!
 //! What a snapshot's writer signed is carried verbatim, at a slot of the copier's own chain, so that the
 //! protocol of writers and prune holds in the copy as it does in the origin. The copy's root countersigns the
-//! origin's. Tombstones are never carried: one stolen maintainer cannot erase both.
+//! origin's. Tombstones are never carried: one stolen maintainer cannot erase both. Logs follow their snapshots.
 
 use crate::bodies::CopiedSnapshot;
 use crate::envelope::ObjectType;
 use crate::error::{RepositoryError, Result};
-use crate::ids::{BodyHash, ChunkId, Position};
+use crate::ids::{BodyHash, ChunkId, DatasetName, Position};
 use crate::index::ChunkRole;
 use crate::layout;
 use crate::lease::WriterLease;
+use crate::log;
 use crate::pack::{BlockKind, ChunkRecord};
 use crate::pipeline::{Pipeline, plain};
 use crate::reader::{PieceSource, Reader, Request};
@@ -31,10 +32,17 @@ pub struct CopyReport {
     pub already: u64,
     /// Bytes that the copy stored for them.
     pub stored_bytes: u64,
+    /// Log objects of their datasets that were copied now.
+    pub logs: u64,
+    /// Bytes that the copy stored for those.
+    pub log_bytes: u64,
+    /// Log objects that could not be read in the origin, each with the reason, and are not in the copy.
+    pub left_out: Vec<String>,
 }
 
-/// Copies snapshots from `origin` to `target`. Those that are there already, also as forgotten ones, are
-/// passed over.
+/// Copies snapshots from `origin` to `target`, and then the logs of their datasets. Snapshots that are there
+/// already, also as forgotten ones, are passed over; so are logs that are there, and those that end before
+/// what any snapshot of the copy needs.
 ///
 /// # Errors
 /// Where the two do not share their identities of chunks, or reading or writing failed; what was copied
@@ -55,16 +63,24 @@ pub fn copy(
     }
     let mut report = CopyReport::default();
     let mut there = identities(target)?;
-    let all: Vec<Published> = origin.snapshots(None, &mut Vec::new())?;
+    let all = origin.judged_snapshots(None, &mut Vec::new())?;
     for published in snapshots {
+        // In the copy nobody could tell any more that its leader had been replaced.
+        if all.void.iter().any(|void| void.id == published.id) {
+            return Err(RepositoryError::NoSuchSnapshot(format!("{} that counts", published.id.short())));
+        }
         if there.contains(&published.id) {
             report.already += 1;
             continue;
         }
-        let left_out = left_out(&all, snapshots, published, &there);
+        let left_out = left_out(&all.counted, snapshots, published, &there);
         report.stored_bytes += copy_one(origin, target, published, left_out)?;
         report.copied.push(published.id);
         there.insert(published.id);
+    }
+    let datasets: BTreeSet<&DatasetName> = snapshots.iter().map(|p| &p.snapshot.position.dataset).collect();
+    for dataset in datasets {
+        log::carry(origin, target, dataset, &mut report)?;
     }
     Ok(report)
 }
@@ -105,6 +121,11 @@ fn copy_one(
     published: &Published,
     left_out: Vec<Position>,
 ) -> Result<u64> {
+    if !target.trust().knows(&published.snapshot.repository) {
+        let repository = published.snapshot.repository;
+        let what = format!("roster of repository {repository} in the copy: copy its snapshots from that one");
+        return Err(RepositoryError::Unknown(what));
+    }
     let signer = target.writer()?;
     let lease = WriterLease::claim(target, &signer, &published.snapshot.position.dataset, None)?;
     let lists = target.read_lists()?;

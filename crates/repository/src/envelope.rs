@@ -121,8 +121,17 @@ pub(crate) struct BodySignature {
 impl Signed {
     /// Signs a body.
     pub(crate) fn new(kind: ObjectType, body: Vec<u8>, signer: &Signer) -> Self {
-        let signature = signer.sign(&signed_message(kind, &body));
-        Self { signatures: vec![BodySignature { signer: signer.id(), signature }], body }
+        let mut signed = Self { body, signatures: Vec::new() };
+        signed.countersign(kind, signer);
+        signed
+    }
+
+    /// Adds a signature; nobody signs twice.
+    pub(crate) fn countersign(&mut self, kind: ObjectType, signer: &Signer) {
+        let signature = signer.sign(&signed_message(kind, &self.body));
+        if self.signatures.iter().all(|known| known.signer != signer.id()) {
+            self.signatures.push(BodySignature { signer: signer.id(), signature });
+        }
     }
 }
 

@@ -18,7 +18,7 @@ use crate::bodies::{Heartbeat, Leader, Role};
 use crate::crypto::Signer;
 use crate::envelope::ObjectType;
 use crate::error::{RepositoryError, Result};
-use crate::ids::{DatasetName, TicketId, WriterId};
+use crate::ids::{DatasetName, Position, RepositoryId, TicketId, WriterId};
 use crate::layout;
 use crate::repository::{Claim, Repository};
 use crate::snapshots::{Published, is_about_one_object};
@@ -26,7 +26,7 @@ use crate::trust::Need;
 use lifeboat_base::clock::Stopwatch;
 use lifeboat_base::{failpoint, random};
 use lifeboat_objects::{Key, list_all};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -155,7 +155,7 @@ impl Candidate {
                 failpoint::reach("leader::claimed").map_err(|e| RepositoryError::Io("lead", e))?;
                 return Ok(Outcome::Leading(Leadership::new(self, generation)));
             }
-            if let Some(writer) = self.repository.leader(generation, &key)? {
+            if let Some(writer) = self.repository.leader(&key)? {
                 let silent_for = self.silence(generation, 0);
                 return Ok(Outcome::Following { generation, writer, silent_for });
             }
@@ -269,15 +269,15 @@ impl Leadership {
             return Ok(fix.clone());
         }
         let mut unreadable = Vec::new();
-        let snapshots = self.repository.snapshots(Some(dataset), &mut unreadable)?;
+        let snapshots = self.repository.judged_snapshots(Some(dataset), &mut unreadable)?.counted;
         // A tombstone that does not count hides no tip.
         unreadable.retain(|unreadable| unreadable.object.starts_with(layout::SNAPSHOTS));
         if let Some(unreadable) = unreadable.pop() {
             return Err(unreadable.error);
         }
         let mut fix = ChainFix { generation: self.generation, tips: BTreeMap::new() };
-        for published in effective_snapshots(snapshots, &self.repository.leaders()?).counted {
-            let position = published.snapshot.position;
+        for published in snapshots {
+            let position = published.slot;
             let tip = fix.tips.entry(position.writer).or_insert(0);
             *tip = position.number.max(*tip);
         }
@@ -311,7 +311,8 @@ impl ChainFix {
         let text = published.snapshot.facts.get(TIPS_FACT)?;
         let tip = |tip: &str| {
             let (writer, number) = tip.split_once(':')?;
-            Some((WriterId::from_hex(writer)?, number.parse().ok()?))
+            let number = number.parse().ok().filter(|_| number.bytes().all(|b| b.is_ascii_digit()))?;
+            Some((WriterId::from_hex(writer)?, number))
         };
         text.split(' ').filter(|tip| !tip.is_empty()).map(tip).collect()
     }
@@ -343,16 +344,29 @@ pub fn effective<T>(entries: impl IntoIterator<Item = (u64, T)>) -> Effective<(u
     })
 }
 
-/// Reads the snapshots of one dataset by the same rule. Those that name no generation always count; those
-/// that name one that their writer did not lead never do.
-pub fn effective_snapshots(snapshots: Vec<Published>, leaders: &Leaders) -> Effective<Published> {
-    let fixes = fixes(&snapshots, leaders);
+/// Reads the snapshots of a repository, of one dataset or several, by the same rule. Those that name no
+/// generation always count, and so do copies: whoever copied them judged them, by leaders that are not known
+/// here. Those that name a generation that their writer did not lead never do.
+pub fn effective_snapshots(
+    repository: &RepositoryId,
+    snapshots: Vec<Published>,
+    leaders: &Leaders,
+) -> Effective<Published> {
+    let fixes = fixes(repository, &snapshots, leaders);
     Effective::split(snapshots, |published| {
-        let position = &published.snapshot.position;
-        let Some(generation) = published.snapshot.generation else { return true };
-        leaders.get(&generation) == Some(&position.writer)
-            && fixes.range(generation + 1..).all(|(_, fix)| fix.admits(&position.writer, position.number))
+        let Position { dataset, writer, number } = &published.slot;
+        let Some(generation) = led_under(repository, published) else { return true };
+        let later = fixes.get(dataset).into_iter().flat_map(|fixes| fixes.range(generation + 1..));
+        leaders.get(&generation) == Some(writer)
+            && later.into_iter().all(|(_, fix)| fix.admits(writer, *number))
     })
+}
+
+/// The generation of this repository that a snapshot was published under; none for a copy.
+pub(crate) fn led_under(repository: &RepositoryId, published: &Published) -> Option<u64> {
+    let snapshot = &published.snapshot;
+    let here = snapshot.repository == *repository && snapshot.position == published.slot;
+    snapshot.generation.filter(|_| here)
 }
 
 /// The first entry that is left under a generation.
@@ -372,15 +386,22 @@ impl Fixed {
     }
 }
 
-fn fixes(snapshots: &[Published], leaders: &Leaders) -> BTreeMap<u64, Fixed> {
-    let mut fixes: BTreeMap<u64, Fixed> = BTreeMap::new();
+fn fixes(
+    repository: &RepositoryId,
+    snapshots: &[Published],
+    leaders: &Leaders,
+) -> HashMap<DatasetName, BTreeMap<u64, Fixed>> {
+    let mut fixes: HashMap<DatasetName, BTreeMap<u64, Fixed>> = HashMap::new();
     for published in snapshots {
-        let position = &published.snapshot.position;
-        let Some(generation) = published.snapshot.generation else { continue };
-        let first = fixes.get(&generation).is_none_or(|fix| position.number < fix.number);
-        if first && leaders.get(&generation) == Some(&position.writer) {
-            let (writer, number) = (position.writer, position.number);
-            fixes.insert(generation, Fixed { writer, number, tips: ChainFix::tips(published) });
+        let Position { dataset, writer, number } = &published.slot;
+        let Some(generation) = led_under(repository, published) else { continue };
+        if leaders.get(&generation) != Some(writer) {
+            continue;
+        }
+        let fixed = fixes.entry(dataset.clone()).or_default();
+        if fixed.get(&generation).is_none_or(|fix| *number < fix.number) {
+            let fix = Fixed { writer: *writer, number: *number, tips: ChainFix::tips(published) };
+            fixed.insert(generation, fix);
         }
     }
     fixes
@@ -401,7 +422,7 @@ impl Repository {
         let mut leaders = Leaders::new();
         for listed in list_all(&*self.store, layout::LEADERS)? {
             let Some(generation) = layout::listed_number(&listed.key) else { continue };
-            if let Some(writer) = self.leader(generation, &listed.key)? {
+            if let Some(writer) = self.leader(&listed.key)? {
                 leaders.insert(generation, writer);
             }
         }
@@ -409,16 +430,24 @@ impl Repository {
     }
 
     /// Who leads under a generation; `None` where its object is not what it should be.
-    fn leader(&self, generation: u64, key: &Key) -> Result<Option<WriterId>> {
-        let opened = match self.read::<Leader>(ObjectType::Leader, key, Need::Write) {
-            Ok(opened) => opened,
-            Err(error) if is_about_one_object(&error) => return Ok(None),
-            Err(error) => return Err(error),
-        };
+    fn leader(&self, key: &Key) -> Result<Option<WriterId>> {
+        match self.read_leader(key) {
+            Ok(writer) => Ok(Some(writer)),
+            Err(error) if is_about_one_object(&error) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    pub(crate) fn read_leader(&self, key: &Key) -> Result<WriterId> {
+        let opened = self.read::<Leader>(ObjectType::Leader, key, Need::Write)?;
         let body = opened.body;
-        let in_place =
-            (body.generation, body.repository, body.writer) == (generation, self.id(), opened.writer);
-        Ok((in_place && self.may_lead(&opened.writer)).then_some(opened.writer))
+        if layout::leader(body.generation) != *key || body.writer != opened.writer {
+            return Err(RepositoryError::damaged(key, "it belongs to another place"));
+        }
+        if !self.may_lead(&opened.writer) {
+            return Err(RepositoryError::damaged(key, "its writer may not lead"));
+        }
+        Ok(opened.writer)
     }
 
     /// Whoever can only write, and not read, cannot do what is shared. A leader that was revoked since did

@@ -51,7 +51,9 @@ impl Repository {
         pinned: impl FnOnce() -> Result<BTreeSet<Position>>,
     ) -> Result<Vec<Published>> {
         let mut unreadable = Vec::new();
-        let mut needed = self.snapshots(None, &mut unreadable)?;
+        // Also what came too late from a leader that had been replaced: that judgement rests on objects that
+        // may be lost or damaged, and deleting on it could not be undone.
+        let mut needed = self.all_snapshots(None, &mut unreadable)?;
         if let Some(unreadable) = unreadable.pop() {
             return Err(unreadable.error);
         }

@@ -169,30 +169,45 @@ pub(crate) fn judge_root(
     if vouched { Ok(()) } else { Err(RepositoryError::UnknownRoot(*found)) }
 }
 
-/// The newest roster of each origin that this copy's root countersigned.
+/// The newest roster of each origin that this copy's root countersigned. What fails here vouches for nobody,
+/// and what needed it fails in its turn; it does not keep the copy from being opened.
 pub(crate) fn read_origins(store: &SharedStore, config: &Config, root: &PublicKey) -> Result<Vec<Roster>> {
     let mut newest: BTreeMap<RepositoryId, Roster> = BTreeMap::new();
     for listed in list_all(&**store, layout::ORIGINS)? {
-        let (kind, signed) = envelope::unwrap(&store.get(&listed.key)?, None, None)
-            .map_err(|e| RepositoryError::damaged(&listed.key, e))?;
-        let origin: Origin = decode(&signed.body, &listed.key)?;
-        let place = layout::origin(&origin.root.id(), origin.number);
-        let countersigned = kind == ObjectType::Origin
-            && origin.repository == config.repository
-            && origin.origin != config.repository
-            && place == listed.key
-            && Trust::root_signed(root, ObjectType::Origin, &signed)
-            && Trust::root_signed(&origin.root, ObjectType::Roster, &origin.roster);
-        if !countersigned {
-            return Err(RepositoryError::damaged(&listed.key, "the root did not countersign it"));
-        }
-        let roster: Roster = decode(&origin.roster.body, &listed.key)?;
-        if roster.repository != origin.origin || roster.number != origin.number {
-            return Err(RepositoryError::damaged(&listed.key, "it carries another roster than it says"));
-        }
+        let roster = match read_origin(store, config, root, &listed.key) {
+            Ok(roster) => roster,
+            Err(error) if is_about_one_object(&error) => continue,
+            Err(error) => return Err(error),
+        };
         if newest.get(&roster.repository).is_none_or(|known| known.number < roster.number) {
             newest.insert(roster.repository, roster);
         }
     }
     Ok(newest.into_values().collect())
+}
+
+/// The roster of an origin, for which this copy's root and the origin's both stand.
+pub(crate) fn read_origin(
+    store: &SharedStore,
+    config: &Config,
+    root: &PublicKey,
+    key: &Key,
+) -> Result<Roster> {
+    let (kind, signed) =
+        envelope::unwrap(&store.get(key)?, None, None).map_err(|e| RepositoryError::damaged(key, e))?;
+    let origin: Origin = decode(&signed.body, key)?;
+    let countersigned = kind == ObjectType::Origin
+        && origin.repository == config.repository
+        && origin.origin != config.repository
+        && layout::origin(&origin.root.id(), origin.number) == *key
+        && Trust::root_signed(root, ObjectType::Origin, &signed)
+        && Trust::root_signed(&origin.root, ObjectType::Roster, &origin.roster);
+    if !countersigned {
+        return Err(RepositoryError::damaged(key, "the root did not countersign it"));
+    }
+    let roster: Roster = decode(&origin.roster.body, key)?;
+    if roster.repository != origin.origin || roster.number != origin.number {
+        return Err(RepositoryError::damaged(key, "it carries another roster than it says"));
+    }
+    Ok(roster)
 }

@@ -151,7 +151,7 @@ pub(crate) struct Opened<T> {
 }
 
 /// Whether an object that is created once is ours.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Claim {
     /// We made it, now or in an attempt before.
     Won,
@@ -584,6 +584,17 @@ impl Repository {
         if kind != ObjectType::Index && body_repository(&signed.body) != Some(self.id()) {
             return Err(RepositoryError::damaged(key, "it belongs to another repository"));
         }
+        self.check_signer(kind, key, signed, need)
+    }
+
+    /// As [`Repository::check_signature`], whatever repository the body names.
+    pub(crate) fn check_signer(
+        &self,
+        kind: ObjectType,
+        key: &Key,
+        signed: &Signed,
+        need: Need<'_>,
+    ) -> Result<WriterId> {
         let mut trust = self.trust();
         let mut judged = trust.judge(kind, signed, &self.id(), need).cloned();
         if matches!(judged, Err(Distrust::Unlisted(_))) {

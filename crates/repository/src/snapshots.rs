@@ -5,10 +5,11 @@
 
 use crate::bodies::{CopiedSnapshot, End, Hold, Snapshot, Tombstone};
 use crate::crypto::Signer;
-use crate::envelope::{ObjectType, Signed};
+use crate::envelope::ObjectType;
 use crate::error::{RepositoryError, Result};
 use crate::ids::{BodyHash, DatasetName, Position, TicketId, WriterId};
 use crate::layout;
+use crate::leader::{Effective, effective_snapshots, led_under};
 use crate::repository::{Claim, Opened, Repository};
 use crate::state::Head;
 use crate::trust::Need;
@@ -76,7 +77,7 @@ impl Repository {
                 if copied.writer != position.writer || copied.body.position != *position {
                     return Err(elsewhere());
                 }
-                self.judge_copied(key, copied.body.snapshot).map(|opened| Filled::Snapshot(Box::new(opened)))
+                self.judge_copied(key, copied.body).map(|opened| Filled::Snapshot(Box::new(opened)))
             }
             ObjectType::Release => {
                 let opened = self.judge::<crate::bodies::Release>(kind, key, bytes, Need::Write)?;
@@ -91,10 +92,19 @@ impl Repository {
         }
     }
 
-    /// What an origin's writer signed, in a copy that countersigned the origin.
-    fn judge_copied(&self, key: &Key, signed: Signed) -> Result<Opened<Snapshot>> {
+    /// What an origin's writer signed, in a copy that countersigned the origin. The slot is the copier's own,
+    /// and every fact that stands in both must be the same.
+    fn judge_copied(&self, key: &Key, copied: CopiedSnapshot) -> Result<Opened<Snapshot>> {
+        let signed = copied.snapshot;
         let body: Snapshot =
             crate::bodies::decode(&signed.body).map_err(|e| RepositoryError::damaged(key, e))?;
+        let same = |position: &Position| position.dataset == copied.position.dataset;
+        if !same(&body.position) || !copied.left_out.iter().all(same) {
+            return Err(RepositoryError::damaged(
+                key,
+                "it copies a snapshot of another dataset than its slot's",
+            ));
+        }
         // Whether the origin's writer was revoked is not asked: the copier judged it when it copied.
         let (repository, need) = (body.repository, Need::Publish(&body.position.dataset));
         let trust = self.trust();
@@ -110,12 +120,52 @@ impl Repository {
         Ok(Opened { hash: BodyHash::of(&signed.body), writer, body, signed })
     }
 
-    /// Every snapshot that is not forgotten, oldest first; of one dataset, or of all. Control objects that
-    /// cannot be read go to `unreadable` and do not hide the others.
+    /// Every snapshot that counts: not forgotten, and not published by a leader that had been replaced. Oldest
+    /// first; of one dataset, or of all. Control objects that cannot be read go to `unreadable` and do not
+    /// hide the others.
     ///
     /// # Errors
     /// Where the store cannot be listed.
     pub fn snapshots(
+        &self,
+        dataset: Option<&DatasetName>,
+        unreadable: &mut Vec<Unreadable>,
+    ) -> Result<Vec<Published>> {
+        Ok(self.judged_snapshots(dataset, unreadable)?.counted)
+    }
+
+    /// As [`Repository::snapshots`], with those apart that leaders published after they had been replaced:
+    /// nobody builds on them, but their content stays until they are forgotten. Where the leader of a
+    /// generation cannot be told, because its object is damaged or gone, what names it is unreadable.
+    ///
+    /// # Errors
+    /// As [`Repository::snapshots`].
+    pub fn judged_snapshots(
+        &self,
+        dataset: Option<&DatasetName>,
+        unreadable: &mut Vec<Unreadable>,
+    ) -> Result<Effective<Published>> {
+        let snapshots = self.all_snapshots(dataset, unreadable)?;
+        let own = |published: &Published| led_under(&self.id(), published);
+        if snapshots.iter().all(|published| own(published).is_none()) {
+            return Ok(Effective { counted: snapshots, void: Vec::new() });
+        }
+        let leaders = self.leaders()?;
+        let (known, led_by_nobody): (Vec<_>, Vec<_>) = snapshots
+            .into_iter()
+            .partition(|published| own(published).is_none_or(|generation| leaders.contains_key(&generation)));
+        unreadable.extend(led_by_nobody.into_iter().map(|published| {
+            let (object, generation) = (layout::snapshot(&published.slot), own(&published).unwrap_or(0));
+            let leader = layout::leader(generation);
+            let what = format!("whether it counts cannot be told: {leader} is missing, damaged or forged");
+            Unreadable { object: object.to_string(), error: RepositoryError::damaged(object, what) }
+        }));
+        Ok(effective_snapshots(&self.id(), known, &leaders))
+    }
+
+    /// Every snapshot that is not forgotten, whether its leader had been replaced or not: what must not be
+    /// deleted, and what stands in the chains.
+    pub(crate) fn all_snapshots(
         &self,
         dataset: Option<&DatasetName>,
         unreadable: &mut Vec<Unreadable>,
@@ -181,20 +231,24 @@ impl Repository {
         Ok(tombstones)
     }
 
-    /// Finds a snapshot by `latest`, by the first digits of its identity, or by its full position.
+    /// Finds a snapshot by `latest`, by the first digits of its identity, or by its full position. What a
+    /// replaced leader published is never the latest, and is found where it is named.
     ///
     /// # Errors
     /// [`RepositoryError::NoSuchSnapshot`], [`RepositoryError::AmbiguousSnapshot`].
     pub fn find_snapshot(&self, dataset: Option<&DatasetName>, which: &str) -> Result<Published> {
         let mut unreadable = Vec::new();
-        let all = self.snapshots(dataset, &mut unreadable)?;
+        let all = self.judged_snapshots(dataset, &mut unreadable)?;
         let described = dataset.map_or(which.to_owned(), |d| format!("{which} of dataset {d}"));
         let mut found: Vec<Published> = if which == "latest" {
-            all.into_iter().next_back().into_iter().collect()
+            all.counted.into_iter().next_back().into_iter().collect()
         } else {
+            // Whoever names one means it, also one that a replaced leader published.
             let digits = which.to_ascii_lowercase();
             let long_enough = digits.len() >= 4;
-            all.into_iter()
+            all.counted
+                .into_iter()
+                .chain(all.void)
                 .filter(|p| {
                     (long_enough && p.id.to_string().starts_with(&digits))
                         || p.snapshot.position.to_string() == which
@@ -337,4 +391,89 @@ pub(crate) fn noting<T>(unreadable: &mut Vec<Unreadable>, key: &Key, read: Resul
 /// Whether an error is about one object, so that others can still be read.
 pub(crate) fn is_about_one_object(error: &RepositoryError) -> bool {
     error.is_about_one_object()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::envelope::Signed;
+    use crate::keys::Lock;
+    use crate::repository::{Environment, InitOptions};
+    use crate::writer::{SnapshotSource, SnapshotWriter};
+    use lifeboat_base::Secret;
+    use lifeboat_objects::memory::MemoryStore;
+    use std::path::Path;
+    use std::sync::Arc;
+
+    fn environment(state: &Path) -> Environment {
+        Environment { state: Some(state.to_owned()), host: "test".to_owned(), ..Environment::default() }
+    }
+
+    fn locks() -> [(Lock, String); 1] {
+        [(Lock::Command(Secret::new(vec![7; 32])), "test".to_owned())]
+    }
+
+    fn dataset(name: &str) -> DatasetName {
+        DatasetName::new(name).unwrap()
+    }
+
+    fn publish(repository: &Arc<Repository>, name: &str) -> Published {
+        let source = SnapshotSource {
+            dataset: dataset(name),
+            store: "files".to_owned(),
+            source: "/data".to_owned(),
+            lineage: None,
+            program: "test".to_owned(),
+        };
+        SnapshotWriter::begin(repository, source).unwrap().finish(crate::tree::Metadata::default()).unwrap()
+    }
+
+    /// What a copier signs at a slot of its own chain: the origin's snapshot, verbatim.
+    fn forge(target: &Repository, inner: &Signed, slot: &Position, left_out: Vec<Position>) -> Result<bool> {
+        let body = CopiedSnapshot {
+            repository: target.id(),
+            position: slot.clone(),
+            snapshot: inner.clone(),
+            left_out,
+            at: target.clock().now(),
+        };
+        let key = layout::snapshot(slot);
+        target.create_signed(ObjectType::CopiedSnapshot, &key, &body, &target.writer()?)?;
+        Ok(matches!(target.slot(slot)?, Some(Filled::Snapshot(_))))
+    }
+
+    #[test]
+    fn a_copied_snapshot_counts_only_where_it_and_its_slot_say_the_same() {
+        let (one, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let (store, options) = (Arc::new(MemoryStore::new()), InitOptions::default());
+        let origin = Repository::init(store, &locks(), &options, environment(one.path())).unwrap();
+        let origin = Arc::new(origin);
+        let published = publish(&origin, "users");
+        let Some(Filled::Snapshot(opened)) = origin.slot(&published.slot).unwrap() else {
+            panic!("no snapshot")
+        };
+        let store = Arc::new(MemoryStore::new());
+        let target = Repository::init_copy(store, &origin, &locks(), &options, environment(other.path()));
+        let target = Arc::new(target.unwrap());
+        if !target.knows_origin(&origin) {
+            target.countersign_origin(&origin).unwrap();
+        }
+        let writer = target.writer().unwrap().id();
+        let slot = |name: &str, number| Position { dataset: dataset(name), writer, number };
+        let missing = |name: &str| vec![Position { dataset: dataset(name), ..published.slot.clone() }];
+        assert!(forge(&target, &opened.signed, &slot("users", 1), missing("users")).unwrap());
+        // A copier that may publish both datasets shows one's content under the name of the other.
+        for (at, left_out) in [
+            (slot("debates", 1), Vec::new()),
+            (slot("debates", 2), missing("debates")),
+            (slot("users", 2), missing("debates")),
+        ] {
+            let error = forge(&target, &opened.signed, &at, left_out).unwrap_err();
+            assert!(error.to_string().contains("another dataset"), "{error}");
+        }
+        let mut unreadable = Vec::new();
+        let listed = target.snapshots(None, &mut unreadable).unwrap();
+        assert_eq!((listed.len(), unreadable.len()), (1, 3), "{unreadable:?}");
+        assert_eq!((listed[0].id, &listed[0].slot), (published.id, &slot("users", 1)));
+    }
 }

@@ -66,6 +66,11 @@ impl Trust {
         std::iter::once(&self.roster).chain(&self.origins)
     }
 
+    /// Whether there is a roster by which what names `repository` can be judged.
+    pub(crate) fn knows(&self, repository: &RepositoryId) -> bool {
+        self.rosters().any(|roster| roster.repository == *repository)
+    }
+
     /// Judges the signatures of an object whose body names `repository`: one good one suffices. Gives the
     /// writer, and whether it has been revoked since (the caller then asks when the store received it).
     pub(crate) fn judge(

@@ -71,6 +71,10 @@ pub(crate) fn run(context: &Context, args: &RehearseArgs) -> Result<Outcome, Fai
         |text| to_text(&rehearsal, &scratch, args.keep, text),
     )?;
     let missing = left_out(&rehearsal.protected);
+    // Where every removed file is discarded on the disk at once, this takes longer than all the rest.
+    let shown = output.progress("removing the scratch copies", &Arc::default());
+    drop(scratch);
+    drop(shown);
     Ok(match rehearsal.proof.verdict {
         Verdict::Proven => missing,
         Verdict::Failed => Outcome::Failed,

@@ -13,6 +13,7 @@ use crate::error::{RepositoryError, Result};
 use crate::ids::{BodyHash, DatasetName};
 use crate::layout;
 use crate::log::object::{Headed, Loaded};
+use crate::log::ranges::{merge, without};
 use crate::log::{Lineage, LogCatalogue, LogPayload, reason, retire};
 use crate::repository::Repository;
 use crate::snapshots::{Published, is_about_one_object};
@@ -354,49 +355,7 @@ fn first_needed(snapshots: &[Published], dataset: &DatasetName, lineage: &Lineag
         .min()
 }
 
-/// Sorts ranges and joins those that touch; empty ones go.
-fn merge(ranges: &mut Vec<Range<u64>>) {
-    ranges.retain(|range| !range.is_empty());
-    ranges.sort_by_key(|range| (range.start, range.end));
-    ranges.dedup_by(|next, before| {
-        let touches = next.start <= before.end;
-        if touches {
-            before.end = before.end.max(next.end);
-        }
-        touches
-    });
-}
-
-/// What is left of a range without others, which are merged.
-fn without(range: Range<u64>, others: &[Range<u64>]) -> Vec<Range<u64>> {
-    let (mut left, mut start) = (Vec::new(), range.start);
-    for other in others.iter().filter(|other| other.end > range.start && other.start < range.end) {
-        left.push(start..other.start.max(start));
-        start = start.max(other.end);
-    }
-    left.push(start..range.end.max(start));
-    left.retain(|range| !range.is_empty());
-    left
-}
-
 fn in_words(ranges: &[Range<u64>]) -> String {
     let words: Vec<String> = ranges.iter().map(|range| format!("{} to {}", range.start, range.end)).collect();
     words.join(", ")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn ranges_are_merged_and_taken_away() {
-        let mut ranges = vec![5..9, 20..30, 9..12, 7..8, 15..15];
-        merge(&mut ranges);
-        assert_eq!(ranges, [5..12, 20..30]);
-        let left = |start, end| in_words(&without(Range { start, end }, &ranges));
-        assert_eq!(left(0, 40), "0 to 5, 12 to 20, 30 to 40");
-        assert_eq!((left(6, 11).as_str(), left(30, 20).as_str()), ("", ""));
-        assert_eq!((left(11, 21).as_str(), left(12, 20).as_str()), ("12 to 20", "12 to 20"));
-        assert_eq!(in_words(&ranges), "5 to 12, 20 to 30");
-    }
 }

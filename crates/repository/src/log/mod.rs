@@ -17,19 +17,25 @@
 //! are kept, both are named, and none is chosen unless the caller says whose branch it wants. Which leader an
 //! object was written under decides nothing, since the store's own acknowledgements may rest on it.
 //!
-//! Failpoints: `log::before-put`, `log::after-put`, `log::compacted-before-list`.
+//! In a copy lie the origin's objects: heads, tables and payloads verbatim, with the copier's signature beside
+//! its writer's.
+//!
+//! Failpoints: `log::before-put`, `log::after-put`, `log::compacted-before-list`, `log::before-carry`.
 //!
 //! This module deliberately knows no store: the kind of a payload is text to it.
 
+mod carry;
 mod catalogue;
 mod compact;
 pub(crate) mod object;
 mod payload;
+pub(crate) mod ranges;
 mod reader;
 pub(crate) mod retire;
 mod writer;
 
 pub use crate::bodies::LogMark;
+pub(crate) use carry::carry;
 pub(crate) use catalogue::reason;
 pub use catalogue::{LineageLog, LogCatalogue, LogExtent, LogFork, stretches};
 pub use compact::{CompactOptions, CompactReport, compact_logs};

@@ -5,6 +5,7 @@
 
 use super::payload::LogPayload;
 use crate::bodies::{self, LogBody, LogTable};
+use crate::crypto::Signer;
 use crate::envelope::{self, FORMAT, ObjectType, Signed};
 use crate::error::{RepositoryError, Result};
 use crate::ids::{BodyHash, WriterId};
@@ -90,6 +91,12 @@ impl Headed {
         self.body.table.is_some()
     }
 
+    /// Whether it may stand for the objects that it replaced: not where another repository's maintainer
+    /// compacted it, whose word must not remove anything from a copy.
+    pub(crate) fn stands_for_others_in(&self, repository: &Repository) -> bool {
+        self.is_compacted() && self.body.repository == repository.id()
+    }
+
     pub(crate) fn covers(&self, position: u64) -> bool {
         self.body.start <= position && position < self.body.end
     }
@@ -104,18 +111,18 @@ impl Headed {
 }
 
 impl Repository {
-    /// Puts a log object together. `body` must bind `table` and the encoded payload.
+    /// Puts a log object together. The head must bind the bodies of table and payload.
     pub(crate) fn wrap_log(
         &self,
         head: &Signed,
-        table: Option<&LogTable>,
+        table: Option<Vec<u8>>,
         payload: Vec<u8>,
     ) -> Result<Vec<u8>> {
         let unsigned = |body| Signed { body, signatures: Vec::new() };
         let payload = self.wrap(ObjectType::Log, &unsigned(payload))?;
         let head = self.wrap(ObjectType::Log, head)?;
         let table = match table {
-            Some(table) => self.wrap(ObjectType::Log, &unsigned(bodies::encode(table)))?,
+            Some(table) => self.wrap(ObjectType::Log, &unsigned(table))?,
             None => Vec::new(),
         };
         let front = Front { head: head.len(), table: table.len(), payload: payload.len() };
@@ -153,7 +160,10 @@ impl Repository {
             bodies::decode(&signed.body).map_err(|error| RepositoryError::damaged(key, error))?;
         // What replaces other objects is believed of a maintainer alone.
         let need = if body.table.is_some() { Need::Maintain } else { Need::Publish(&body.dataset) };
-        let writer = self.check_signature(kind, key, &signed, need)?;
+        let writer = match body.repository == self.id() {
+            true => self.check_signature(kind, key, &signed, need)?,
+            false => self.judge_carried_head(key, &signed, &body, need)?,
+        };
         let says = LogName {
             dataset: body.dataset.clone(),
             lineage: body.lineage.clone(),
@@ -171,53 +181,105 @@ impl Repository {
         Ok(Headed { key, hash: BodyHash::of(&signed.body), body, writer, size_bytes, front })
     }
 
+    /// In a copy: the head of a log that an origin's writer wrote and somebody carried here who may publish
+    /// the dataset. Whether the origin's writer was revoked later is not asked: who carried it judged that.
+    fn judge_carried_head(
+        &self,
+        key: &Key,
+        signed: &Signed,
+        body: &LogBody,
+        need: Need<'_>,
+    ) -> Result<WriterId> {
+        let mut trust = self.trust();
+        if !trust.knows(&body.repository) {
+            trust = self.refresh_trust()?;
+        }
+        if !trust.knows(&body.repository) {
+            return Err(RepositoryError::damaged(key, "it belongs to another repository"));
+        }
+        let judged = trust.judge(ObjectType::Log, signed, &body.repository, need);
+        let writer = judged.map(|writer| writer.public.id());
+        let writer = writer.map_err(|distrust| RepositoryError::damaged(key, distrust))?;
+        self.check_signer(ObjectType::Log, key, signed, Need::Publish(&body.dataset))?;
+        Ok(writer)
+    }
+
     /// Reads the table of a compacted log, and nothing of its payload.
     pub(crate) fn read_log_table(&self, headed: &Headed) -> Result<LogTable> {
         let start = FRONT_BYTES + headed.front.head;
         let bytes = self.store.get_range(&headed.key, start as u64, headed.front.table)?;
-        self.judge_log_table(headed, &bytes)
+        decode_table(headed, &self.log_table(headed, &bytes)?)
     }
 
-    fn judge_log_table(&self, headed: &Headed, bytes: &[u8]) -> Result<LogTable> {
-        let body = self.log_part(headed, bytes)?;
+    fn log_table(&self, headed: &Headed, bytes: &[u8]) -> Result<Vec<u8>> {
+        let body = self.log_part(headed, bytes)?.body;
         if headed.body.table != Some(BodyHash::of(&body)) {
             return Err(RepositoryError::damaged(&headed.key, "its table is not the one that was signed"));
         }
-        bodies::decode(&body).map_err(|error| RepositoryError::damaged(&headed.key, error))
+        Ok(body)
     }
 
     /// Reads a whole log object whose head is known.
     pub(crate) fn load_log(&self, headed: &Headed) -> Result<Loaded> {
+        let parts = self.log_parts(headed)?;
+        let table = parts.table.map(|table| decode_table(headed, &table)).transpose()?;
+        let payload = decode_payload(headed, parts.payload)?;
+        Ok(Loaded { payload, table })
+    }
+
+    /// The same object for a copy: what was signed verbatim, with one signature more, under the copy's keys.
+    pub(crate) fn rewrap_log(&self, headed: &Headed, target: &Self, signer: &Signer) -> Result<Vec<u8>> {
+        let mut parts = self.log_parts(headed)?;
+        decode_payload(headed, parts.payload.clone())?;
+        parts.head.countersign(ObjectType::Log, signer);
+        target.wrap_log(&parts.head, parts.table, parts.payload)
+    }
+
+    fn log_parts(&self, headed: &Headed) -> Result<Parts> {
         let damaged = |what: &str| RepositoryError::damaged(&headed.key, what);
         let bytes = self.store.get(&headed.key)?;
         let parts = Front::parse(&bytes).filter(|front| *front == headed.front);
         let (head, table, payload) =
             parts.and_then(|front| front.split(&bytes)).ok_or_else(|| damaged("its length has changed"))?;
+        let head = self.log_part(headed, head)?;
         // The head may have rotted since it was read; what is read now must be what was believed then.
-        if BodyHash::of(&self.log_part(headed, head)?) != headed.hash {
+        if BodyHash::of(&head.body) != headed.hash {
             return Err(damaged("its head is not the one that was listed"));
         }
         let table = match headed.is_compacted() {
-            true => Some(self.judge_log_table(headed, table)?),
+            true => Some(self.log_table(headed, table)?),
             false => None,
         };
-        let payload = self.log_part(headed, payload)?;
-        drop(bytes);
+        let payload = self.log_part(headed, payload)?.body;
         if LogPayload::hash(&payload) != headed.body.payload {
             return Err(damaged("its payload is not the one that was signed"));
         }
-        let positions = headed.body.end - headed.body.start;
-        let payload = LogPayload::decode(payload, headed.body.units, positions)
-            .ok_or_else(|| damaged("its payload does not fill its positions"))?;
-        Ok(Loaded { payload, table })
+        Ok(Parts { head, table, payload })
     }
 
-    fn log_part(&self, headed: &Headed, bytes: &[u8]) -> Result<Vec<u8>> {
+    fn log_part(&self, headed: &Headed, bytes: &[u8]) -> Result<Signed> {
         match self.unwrap(&headed.key, bytes)? {
-            (ObjectType::Log, signed) => Ok(signed.body),
+            (ObjectType::Log, signed) => Ok(signed),
             (other, _) => Err(RepositoryError::damaged(&headed.key, format!("a part of it is a {other:?}"))),
         }
     }
+}
+
+/// The bodies of an object's parts, which belong together.
+struct Parts {
+    head: Signed,
+    table: Option<Vec<u8>>,
+    payload: Vec<u8>,
+}
+
+fn decode_table(headed: &Headed, body: &[u8]) -> Result<LogTable> {
+    bodies::decode(body).map_err(|error| RepositoryError::damaged(&headed.key, error))
+}
+
+fn decode_payload(headed: &Headed, body: Vec<u8>) -> Result<LogPayload> {
+    let positions = headed.body.end - headed.body.start;
+    LogPayload::decode(body, headed.body.units, positions)
+        .ok_or_else(|| RepositoryError::damaged(&headed.key, "its payload does not fill its positions"))
 }
 
 /// For fuzzing: reads anything as a log object with open parts, and as each of its parts.

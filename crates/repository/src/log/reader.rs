@@ -51,6 +51,7 @@ pub struct LogReader {
     /// start of reading.
     follows: Option<HashSet<BodyHash>>,
     damaged: BTreeMap<Key, RepositoryError>,
+    damaged_heads: Vec<Headed>,
     /// Objects that the branch that was asked for contradicts.
     rejected: HashSet<Key>,
     relistings: u32,
@@ -84,6 +85,7 @@ impl LogReader {
             active: Vec::new(),
             follows: None,
             damaged: BTreeMap::new(),
+            damaged_heads: Vec::new(),
             rejected: HashSet::new(),
             relistings: 0,
             relisted_at: None,
@@ -215,6 +217,7 @@ impl LogReader {
             }
             Err(error) if is_about_one_object(&error) => {
                 self.damaged.insert(head.key.clone(), error);
+                self.damaged_heads.push(head.clone());
                 self.set_aside(&head.key);
                 Ok(None)
             }
@@ -246,9 +249,13 @@ impl LogReader {
         end: u64,
     ) -> Result<Option<HashSet<BodyHash>>, LogError> {
         let mut follows = HashSet::new();
-        let replaced: HashSet<BodyHash> =
-            loaded.table.iter().flat_map(|table| &table.replaced).map(|r| r.body).collect();
+        let compared = head.stands_for_others_in(self.catalogue.repository());
+        let table = loaded.table.iter().filter(|_| compared);
+        let replaced: HashSet<BodyHash> = table.flat_map(|table| &table.replaced).map(|r| r.body).collect();
         add_links(&mut follows, head, loaded, end);
+        // One that is damaged held the same: its head says so.
+        let same = self.damaged_heads.iter().filter(|h| h.body.end == end && is_same(h, head));
+        follows.extend(same.map(|h| h.hash));
         let overlapping =
             self.active.iter().chain(self.ahead.iter().rev().take_while(|h| h.body.start < end));
         let others: Vec<Arc<Headed>> = overlapping
@@ -256,8 +263,7 @@ impl LogReader {
             .cloned()
             .collect();
         for other in others {
-            let same_extent = (other.body.start, other.body.end) == (head.body.start, head.body.end);
-            if same_extent && !other.is_compacted() && same_payload(&other, head) {
+            if !other.is_compacted() && is_same(&other, head) {
                 if other.body.end == end {
                     follows.insert(other.hash);
                 }
@@ -320,6 +326,11 @@ impl LogReader {
             writer: head.writer,
         }
     }
+}
+
+/// Whether two heads say that they hold the same positions with the same content.
+fn is_same(one: &Headed, other: &Headed) -> bool {
+    (one.body.start, one.body.end) == (other.body.start, other.body.end) && same_payload(one, other)
 }
 
 fn add_links(follows: &mut HashSet<BodyHash>, head: &Headed, loaded: &Loaded, end: u64) {

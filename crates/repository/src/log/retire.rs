@@ -31,7 +31,7 @@ pub struct LogCutOff {
     pub before: u64,
 }
 
-type LineageKey = (DatasetName, String);
+pub(crate) type LineageKey = (DatasetName, String);
 
 /// The logs of a repository and what its snapshots need of them.
 pub(crate) struct LogSurvey {
@@ -99,7 +99,8 @@ impl LogSurvey {
     fn superseded(&self, going: Option<&HashSet<&str>>) -> Result<HashSet<BodyHash>> {
         let mut superseded = HashSet::new();
         let stays = |head: &&Arc<Headed>| going.is_none_or(|going| !going.contains(head.key.as_str()));
-        for head in self.heads.iter().filter(|head| head.is_compacted()).filter(stays) {
+        let stands_for_others = |head: &&Arc<Headed>| head.stands_for_others_in(&self.repository);
+        for head in self.heads.iter().filter(stands_for_others).filter(stays) {
             match self.replaced_by(head, going) {
                 Ok(replaced) => superseded.extend(replaced),
                 // What cannot be read replaces nothing.
@@ -144,12 +145,12 @@ pub(crate) fn datasets(repository: &Repository) -> Result<BTreeSet<DatasetName>>
     Ok(listed.iter().filter_map(|l| layout::log_name(&l.key)).map(|name| name.dataset).collect())
 }
 
-fn lineage_of(head: &Headed) -> LineageKey {
+pub(crate) fn lineage_of(head: &Headed) -> LineageKey {
     (head.body.dataset.clone(), head.body.lineage.clone())
 }
 
-/// A snapshot that does not say which position it needs may need everything.
-fn needed(snapshots: &[Published]) -> HashMap<LineageKey, u64> {
+/// The first position that snapshots need, per lineage. One that does not say it may need everything.
+pub(crate) fn needed(snapshots: &[Published]) -> HashMap<LineageKey, u64> {
     let mut needed = HashMap::new();
     for snapshot in snapshots.iter().map(|published| &published.snapshot) {
         let Some(lineage) = &snapshot.lineage else { continue };

@@ -236,7 +236,7 @@ pub(crate) fn create(
     let body = body(repository, description, payload, &encoded, table);
     let signed = Signed::new(ObjectType::Log, bodies::encode(&body), signer);
     let hash = BodyHash::of(&signed.body);
-    let bytes = repository.wrap_log(&signed, table, encoded)?;
+    let bytes = repository.wrap_log(&signed, table.map(bodies::encode), encoded)?;
     failpoint::reach("log::before-put").map_err(|e| RepositoryError::Io("append to a log", e))?;
     let LogBody { dataset, lineage, start, end, .. } = body;
     let name = LogName { dataset, lineage, start, end, writer: signer.id() };

@@ -75,7 +75,7 @@ fn a_removed_snapshot_in_the_middle_shows_everywhere() {
     assert!(report.problems.iter().any(|p| p.what.contains("nobody claims it")), "{report:?}");
 }
 
-fn copy_of(house: &House, store: &Arc<MemoryStore>, state: &tempfile::TempDir) -> Arc<Repository> {
+pub(crate) fn copy_of(house: &House, store: &Arc<MemoryStore>, state: &tempfile::TempDir) -> Arc<Repository> {
     let lock = Lock::Command(Secret::new(vec![3; 32]));
     Repository::init_copy(
         store.clone(),

@@ -7,8 +7,8 @@ use lifeboat_base::clock::Timestamp;
 use lifeboat_objects::{Key, ObjectStore, list_all};
 use lifeboat_repository::tree::Metadata;
 use lifeboat_repository::{
-    Candidate, Effective, Leadership, Monotonic, Outcome, Published, Repository, SnapshotWriter, Standing,
-    effective, effective_snapshots,
+    Candidate, CheckOptions, Effective, Leadership, Monotonic, Outcome, PruneOptions, Published, Repository,
+    SnapshotWriter, Standing, check, copy, effective, prune,
 };
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Barrier};
@@ -73,9 +73,11 @@ impl Machine {
 
 fn counted(house: &House) -> Effective<Published> {
     let mut unreadable = Vec::new();
-    let snapshots = house.repository.snapshots(Some(&dataset("shared")), &mut unreadable).unwrap();
+    let judged = house.repository.judged_snapshots(Some(&dataset("shared")), &mut unreadable).unwrap();
     assert!(unreadable.is_empty());
-    effective_snapshots(snapshots, &house.repository.leaders().unwrap())
+    let listed = house.repository.snapshots(None, &mut unreadable).unwrap();
+    assert_eq!(listed, judged.counted, "what is listed is what counts, of one dataset and of all");
+    judged
 }
 
 fn ids(published: &[Published]) -> Vec<String> {
@@ -277,4 +279,70 @@ fn a_shared_chain_is_read_by_generation() {
     let read = effective([(1, 'a'), (1, 'b'), (2, 'c'), (1, 'd'), (2, 'e'), (5, 'f'), (2, 'g'), (5, 'h')]);
     assert_eq!(read.counted, [(1, 'a'), (1, 'b'), (2, 'c'), (2, 'e'), (5, 'f'), (5, 'h')]);
     assert_eq!(read.void, [(1, 'd'), (2, 'g')]);
+}
+
+#[test]
+fn what_does_not_count_is_no_base_no_latest_and_not_copied_but_keeps_its_content() {
+    let house = House::new();
+    let (mut a, mut b) = (machine(&house), machine(&house));
+    let mut first = a.leads();
+    b.follows();
+    b.clock.advance(STALE);
+    let mut second = b.leads();
+    let kept = b.publish(&mut second);
+    // The thawed leader publishes later than everybody, content that nobody else has.
+    house.clock.advance(Duration::from_secs(60));
+    let mut writer = SnapshotWriter::begin(&a.repository, source("shared")).unwrap();
+    writer.set_leadership(&first.fix(&dataset("shared")).unwrap());
+    write_files(&mut writer, &sample(7)).unwrap();
+    let late = writer.finish(Metadata::default()).unwrap();
+    // The fix of the first leader named no tips when it was made; the second's first entry voids it.
+    assert_eq!(ids(&counted(&house).void), ids(std::slice::from_ref(&late)));
+    let shared = dataset("shared");
+    assert_eq!(house.repository.find_snapshot(Some(&shared), "latest").unwrap().id, kept.id);
+    let writer = SnapshotWriter::begin(&house.repository, source("shared")).unwrap();
+    assert_eq!(writer.base().unwrap().id, kept.id);
+    drop(writer);
+    // Whoever names it finds it, and prune keeps what it needs until it is forgotten.
+    let found = house.repository.find_snapshot(Some(&shared), &late.id.to_string()).unwrap();
+    house.clock.advance(Duration::from_secs(3600));
+    let options = PruneOptions { wait: Duration::ZERO, max_unused_percent: 0, ..PruneOptions::default() };
+    prune(&house.repository, options).unwrap();
+    assert_eq!(restore(&house.repository, &found).unwrap(), sample(7));
+    let report = check(&house.repository, CheckOptions { read_data: true, threads: 1 }, &|_, _| ()).unwrap();
+    assert!(report.is_whole() && report.void == [late.slot.to_string()], "{report:?}");
+    let (store, state) =
+        (Arc::new(lifeboat_objects::memory::MemoryStore::new()), tempfile::tempdir().unwrap());
+    let target = crate::checking::copy_of(&house, &store, &state);
+    assert!(copy(&house.repository, &target, std::slice::from_ref(&late)).is_err());
+    assert_eq!(copy(&house.repository, &target, std::slice::from_ref(&kept)).unwrap().copied, [kept.id]);
+    // In the copy there are no leaders; what was copied counts.
+    assert_eq!(ids(&target.snapshots(None, &mut Vec::new()).unwrap()), ids(std::slice::from_ref(&kept)));
+    house.repository.forget(&house.repository.writer().unwrap(), &found, "test").unwrap();
+    assert!(counted(&house).void.is_empty());
+    assert!(prune(&house.repository, options).unwrap().deleted_packs > 0);
+}
+
+#[test]
+fn where_the_leader_cannot_be_told_its_snapshots_are_named_and_kept() {
+    let house = House::new();
+    let mut a = machine(&house);
+    let mut first = a.leads();
+    let published = a.publish(&mut first);
+    let free = backup(&house.repository, "shared", &sample(1)).unwrap();
+    let key = Key::new("leaders/000000000001").unwrap();
+    house.store.overwrite(&key, b"rot");
+    let mut unreadable = Vec::new();
+    let listed = house.repository.snapshots(None, &mut unreadable).unwrap();
+    assert_eq!(ids(&listed), ids(std::slice::from_ref(&free)));
+    assert_eq!(unreadable.len(), 1);
+    let said = lifeboat_base::report(&unreadable[0].error);
+    assert!(said.contains("leaders/000000000001"), "{said}");
+    assert!(unreadable[0].object.contains(&published.slot.writer.to_string()), "{unreadable:?}");
+    let report = check(&house.repository, CheckOptions::default(), &|_, _| ()).unwrap();
+    assert!(report.problems.iter().any(|p| p.object == key.as_str()), "{report:?}");
+    // Its content stays, however long it takes to mend.
+    prune(&house.repository, PruneOptions { wait: Duration::ZERO, ..PruneOptions::default() }).unwrap();
+    let elsewhere = house.open_elsewhere(tempfile::tempdir().unwrap().path()).unwrap();
+    restore(&elsewhere, &published).unwrap();
 }

@@ -748,7 +748,7 @@ fn a_store_that_fails_loses_nothing_that_was_acknowledged() {
 
 const CHILD_ROOM: &str = "LIFEBOAT_LOG_CHILD";
 
-fn directory_repository(room: &Path, name: &str) -> Arc<Repository> {
+pub(crate) fn directory_repository(room: &Path, name: &str) -> Arc<Repository> {
     let store: SharedStore = Arc::new(DirectoryStore::create(room.join("repository")).unwrap());
     let environment = Environment {
         state: Some(room.join(name)),
@@ -764,6 +764,25 @@ fn directory_repository(room: &Path, name: &str) -> Arc<Repository> {
             Arc::new(Repository::init(store, &locks, &small_options(), environment).unwrap())
         }
         Err(error) => panic!("{error}"),
+    }
+}
+
+/// A copy of it beside it.
+pub(crate) fn copy_in_directory(room: &Path, origin: &Repository) -> Arc<Repository> {
+    let store: SharedStore = Arc::new(DirectoryStore::create(room.join("copy")).unwrap());
+    let environment = Environment {
+        state: Some(room.join("copier")),
+        writer_key: None,
+        host: "copier".to_owned(),
+        clock: Clock::System,
+    };
+    let secret = Secret::new(vec![7; 32]);
+    match Repository::open(store.clone(), &Unlock::Command(secret.clone()), environment.clone()) {
+        Err(RepositoryError::NotARepository(_)) => {
+            let locks = [(Lock::Command(secret), "test".to_owned())];
+            Arc::new(Repository::init_copy(store, origin, &locks, &small_options(), environment).unwrap())
+        }
+        opened => Arc::new(opened.unwrap()),
     }
 }
 

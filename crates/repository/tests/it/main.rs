@@ -6,6 +6,7 @@
 mod checking;
 mod fuzzing;
 mod leaders;
+mod log_carrying;
 mod log_checking;
 mod logs;
 mod pruning;
