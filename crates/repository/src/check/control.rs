@@ -1,0 +1,29 @@
+//! Check of what decides whether other objects count: the leaders, and in a copy the rosters of its origins.
+
+use super::Check;
+use crate::error::Result;
+use crate::layout;
+use crate::opening;
+use crate::snapshots::Published;
+use lifeboat_objects::list_all;
+
+/// Every generation is what a leader signed, and every origin what the copy's root did. Of the snapshots
+/// those are named that came too late from a leader that had been replaced.
+pub(super) fn check(check: &mut Check<'_>, snapshots: &[Published]) -> Result<()> {
+    let repository = check.repository.clone();
+    for listed in list_all(&*repository.store, layout::LEADERS)? {
+        if layout::listed_number(&listed.key).is_some() {
+            let read = repository.read_leader(&listed.key);
+            check.note(&listed.key, read)?;
+        }
+    }
+    for listed in list_all(&*repository.store, layout::ORIGINS)? {
+        let read =
+            opening::read_origin(&repository.store, &repository.config, &repository.keys.root, &listed.key);
+        check.note(&listed.key, read)?;
+    }
+    let leaders = repository.leaders()?;
+    let judged = crate::leader::effective_snapshots(&repository.id(), snapshots.to_vec(), &leaders);
+    check.report.void = judged.void.iter().map(|published| published.slot.to_string()).collect();
+    Ok(())
+}
