@@ -12,11 +12,10 @@ pub mod prove;
 pub mod rehearse;
 pub mod restore;
 pub mod retention;
-mod scratch;
 mod target;
 
 pub use error::{RecoveryError, Result};
-pub use scratch::Scratch;
+pub use lifeboat_base::scratch::Scratch;
 pub use target::{Target, TargetKind};
 
 /// How many threads fetch and check content.

@@ -7,8 +7,8 @@
 use crate::error::{RecoveryError, Result};
 use crate::protect::SQLITE;
 use crate::restore::{RestoreOptions, restore};
-use crate::scratch::Scratch;
 use lifeboat_base::clock::Stopwatch;
+use lifeboat_base::scratch::Scratch;
 use lifeboat_repository::tree::EntryKind;
 use lifeboat_repository::{Descend, Published, Reader, RepositoryError};
 use lifeboat_store::materialise::MaterialiseError;
@@ -72,7 +72,8 @@ pub fn prove(
     scratch: Option<&Path>,
     progress: &Progress,
 ) -> Result<Proof> {
-    let scratch = Scratch::new(scratch)?;
+    let scratch = scratch.map_or_else(std::env::temp_dir, Path::to_owned);
+    let scratch = Scratch::new(&scratch)?;
     prove_into(reader, published, &scratch.path().join("restored"), progress)
 }
 

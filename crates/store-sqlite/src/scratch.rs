@@ -1,32 +1,29 @@
-//! A private copy of a database, made while its lock is held.
+//! A private copy of a database, made while its lock is held: nothing else is done under it.
 
 use crate::SnapshotError;
 use lifeboat_base::failpoint;
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use tempfile::TempDir;
 
 /// How much is copied between two looks at the clock.
 const COPY_BYTES: usize = 8 << 20;
 
-/// A directory of our own for one snapshot. Removed when dropped.
+/// A folder of our own for one snapshot.
 #[derive(Debug)]
 pub(crate) struct Scratch {
-    directory: TempDir,
+    folder: lifeboat_base::scratch::Scratch,
 }
 
 impl Scratch {
     pub(crate) fn new(within: &Path) -> Result<Self, SnapshotError> {
-        let directory = tempfile::Builder::new()
-            .prefix("lifeboat-sqlite-")
-            .tempdir_in(within)
-            .map_err(SnapshotError::io("create scratch directory in", within))?;
-        Ok(Self { directory })
+        let folder = lifeboat_base::scratch::Scratch::without_sweeping(within)
+            .map_err(|error| SnapshotError::io("create a scratch folder in", within)(error.source))?;
+        Ok(Self { folder })
     }
 
     /// Where the copy of the database lies.
     pub(crate) fn database(&self) -> PathBuf {
-        self.directory.path().join("database")
+        self.folder.path().join("database")
     }
 
     /// Makes `name` share the blocks of `from`, at once and whatever its size; `false` where the file system

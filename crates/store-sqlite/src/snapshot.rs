@@ -126,6 +126,8 @@ impl Snapshot {
     /// # Errors
     /// See [`SnapshotError`]; nothing is held then, and nothing was changed.
     pub fn take(path: &Path, options: &SnapshotOptions) -> Result<Self, SnapshotError> {
+        // What a killed process left beside the database, before anybody is kept waiting.
+        lifeboat_base::scratch::sweep(&options.scratch);
         let waiting = Stopwatch::start();
         loop {
             let mut files = DatabaseFiles::open(path).map_err(SnapshotError::io("open", path))?;

@@ -11,7 +11,7 @@ use lifeboat_recovery::prove::Verdict;
 use lifeboat_recovery::rehearse::{
     Loss, Rehearsal, rehearse_demonstration, rehearse_target, temporary_repository, write_until_killed,
 };
-use lifeboat_recovery::{Scratch, Target};
+use lifeboat_recovery::{RecoveryError, Scratch, Target};
 use lifeboat_store::progress::Progress;
 use serde_json::{Value, json};
 use std::io::Write;
@@ -29,7 +29,8 @@ pub(crate) fn run(context: &Context, args: &RehearseArgs) -> Result<Outcome, Fai
     if let Some(target) = &args.target {
         refuse_url(target.as_os_str())?;
     }
-    let mut scratch = Scratch::new(args.scratch.as_deref())?;
+    let within = args.scratch.clone().unwrap_or_else(std::env::temp_dir);
+    let mut scratch = Scratch::new(&within).map_err(RecoveryError::from)?;
     let output = context.output;
     let repository = if context.names_repository() {
         context.open()?
