@@ -11,8 +11,8 @@ read, anybody can read for as long as that document exists. Headings in brackets
 REPOSITORY is a directory; the secret a passphrase or a recovery key. Exit code 0: done and whole; 1: not.
 
 It has no memory between runs (so it cannot tell a replay), writes no reader's lease (what prune takes away
-meanwhile it looks for again), reads no logs and judges no leaders: a snapshot that names a generation is
-refused. It opens no write-only domains, which the document marks as later.
+meanwhile it looks for again) and restores no logs, whose objects it knows from the vectors alone. It opens no
+write-only domains, which the document marks as later.
 """
 import collections
 import contextlib
@@ -100,12 +100,21 @@ class Repository:
 
     def load_roster(self):
         for name, (number,) in reversed(self.names("roster/([0-9]{12})")):
+            roster = None
             with passed_over(name):  # anybody who can create objects can put something at a higher number
                 roster = self.get(name, ROSTER)
-                body = cbor(roster.body)
                 need(is_signed(roster, self.root), "not signed by the root")
+            if roster is None or not is_signed(roster, self.root):
+                continue
+            try:  # what the root signed is no junk: passing over it would be going back
+                body = cbor(roster.body)
+                writers = {key_id(writer[0]): writer for writer in body[3]}
+                need(all(writer[2] in (WRITE, WRITE_ONLY, MAINTAIN) for writer in body[3]), "an unknown role")
+            except DAMAGE as error:
+                raise Bad(f"{name} is the root's and needs a newer reader: {error}") from error
+            with passed_over(name):
                 need(body[0] == self.id and body[1] == int(number), "it stands elsewhere than it says")
-                self.roster, self.writers = body, {key_id(writer[0]): writer for writer in body[3]}
+                self.roster, self.writers = body, writers
                 return
         raise Bad("no roster is the root's")
 
@@ -126,14 +135,16 @@ class Repository:
         """[Copies]: {repository of the origin: its writers}, of each the highest number."""
         origins = {}
         for name, (root, number) in self.names("origins/([0-9a-f]{32})/([0-9]{12})"):
-            origin = self.get(name, ORIGIN)
-            fields = cbor(origin.body)
-            roster = Object(name, 0, ROSTER, *fields[3][:2])
-            need(is_signed(origin, self.root) and is_signed(roster, fields[2]), f"{name}: not signed")
-            inner = cbor(roster.body)
-            need(fields[0] == self.id and fields[1] == inner[0] and fields[4] == inner[1] == int(number)
-                 and key_id(fields[2]).hex() == root, f"{name}: belongs elsewhere")
-            origins[inner[0]] = {key_id(writer[0]): writer for writer in inner[3]}
+            with passed_over(name):
+                origin = self.get(name, ORIGIN)
+                fields = cbor(origin.body)
+                roster = Object(name, 0, ROSTER, *fields[3][:2])
+                need(is_signed(origin, self.root) and is_signed(roster, fields[2]), "not signed")
+                inner = cbor(roster.body)
+                need(fields[0] == self.id != fields[1] and fields[1] == inner[0]
+                     and fields[4] == inner[1] == int(number) and key_id(fields[2]).hex() == root,
+                     "it belongs elsewhere")
+                origins[inner[0]] = {key_id(writer[0]): writer for writer in inner[3]}
         return origins
 
     def signer(self, thing, may):
@@ -184,7 +195,42 @@ class Repository:
                     found += self.snapshot(name, self.position(groups))
                 except DAMAGE as error:
                     failed.append({"name": name, "error": f"{type(error).__name__}: {error}"})
-        return sorted(found, key=lambda s: (s["body"][3], s["position"])), failed
+        found, unled = self.counted(found)
+        return sorted(found, key=lambda s: (s["body"][3], s["position"])), failed + unled
+
+    # Leaders.
+    def leaders(self):
+        """{generation: the writer that led it}"""
+        leaders = {}
+        for name, (number,) in self.names("leaders/([0-9]{12})"):
+            with passed_over(name):
+                thing = self.get(name, LEADER)
+                writer = key_id(self.signer(thing, lambda writer: writer[2] != WRITE_ONLY)[0])
+                body = cbor(thing.body)
+                need((body[0], body[1], body[2]) == (self.id, int(number), writer), "it belongs elsewhere")
+                leaders[int(number)] = writer
+        return leaders
+
+    def counted(self, found):
+        """The snapshots that count, and those of which it cannot be told, as what failed. [Leaders]"""
+        if all(snapshot["generation"] is None for snapshot in found):
+            return found, []
+        leaders, first, good, unled = self.leaders(), {}, [], []
+        for snapshot in found:
+            (dataset, writer, number), generation = snapshot["position"], snapshot["generation"]
+            if generation in leaders and leaders[generation] == writer:
+                key = (dataset, generation)
+                first[key] = min(first.get(key, snapshot), snapshot, key=lambda s: s["position"][2])
+        for snapshot in found:
+            (dataset, writer, number), generation = snapshot["position"], snapshot["generation"]
+            later = [fix for (where, by), fix in first.items() if where == dataset and by > (generation or 0)]
+            if generation is None or (leaders.get(generation) == writer
+                                      and all(admits(fix, writer, number) for fix in later)):
+                good.append(snapshot)
+            elif generation not in leaders:
+                unled.append({"name": "snapshots/%s/%s/%012d" % (dataset, writer.hex(), number),
+                              "error": f"nobody is known to have led generation {generation}"})
+        return good, unled
 
     def snapshot(self, name, position):
         thing = self.get(name, SNAPSHOT, COPIED, RELEASE, VOID)
@@ -198,14 +244,16 @@ class Repository:
         self.signer(thing, lambda writer: key_id(writer[0]) == position[1] and may(writer))
         if thing.kind == RELEASE:
             return []
+        generation = body.get(13)
         if thing.kind == COPIED:
-            thing = Object(name, 0, SNAPSHOT, *body[2][:2])
+            need(all(left_out[0] == position[0] for left_out in body[3]), "it leaves out another dataset's")
+            thing, generation = Object(name, 0, SNAPSHOT, *body[2][:2]), None  # the copier judged the leader
             body = cbor(thing.body)
-            writer = self.origins[body[0]][body[1][1]]
+            writers = self.writers if body[0] == self.id else self.origins[body[0]]
+            writer = writers[body[1][1]]
             need(is_signed(thing, writer[0]), "the origin's writer has not signed it")
             need(body[1][0] == position[0] and may(writer), "the origin's writer may not publish the dataset")
-        need(body.get(13) is None, "it names a generation, and this reader judges no leaders")
-        return [{"id": sha256(thing.body).hex(), "position": position, "body": body}]
+        return [{"id": sha256(thing.body).hex(), "position": position, "generation": generation, "body": body}]
 
     # The index.
     def verdicts(self):
@@ -224,6 +272,7 @@ class Repository:
             for prefix in ("verdicts", "condemned"):
                 need((prefix, number) in found, f"{prefix}/{number}: {errors.get((prefix, number), 'a gap')}")
             verdict, proposed = found["verdicts", number], found["condemned", number]
+            proposed[4] = proposed[4] + proposed.get(6, [])  # what expired, and what was replaced
             need(all(set(verdict[key]) <= set(proposed[key]) for key in (2, 3, 4)), "more dead than condemned")
         return [found["verdicts", number] for number in range(1, count + 1)]
 
@@ -330,7 +379,9 @@ class Repository:
     def entries(self, identities):
         last = b""
         for identity in identities:
-            for entry in cbor(self.chunk(identity)):
+            node = cbor(self.chunk(identity))
+            need(all(entry[1] in range(7) and entry[4][0] in range(6) for entry in node), "an unknown kind of entry")
+            for entry in node:
                 name = entry[0]
                 need(last < name and len(name) <= 4096 and name not in (b".", b"..")
                      and b"/" not in name and b"\0" not in name, "a name that no entry may have")
@@ -412,16 +463,43 @@ class Repository:
             finish(path, metadata, link=kind == 2)
 
 
+def admits(fix, writer, number):
+    """Whether the first entry of a later generation leaves this one in its place. [Leaders]"""
+    if fix["position"][1] == writer:
+        return number < fix["position"][2]
+    tips = {}
+    for tip in filter(None, fix["body"][11].get("leader-tips", "?").split(" ")):
+        match = re.fullmatch("([0-9a-f]{32}):([0-9]+)", tip)
+        if not match or int(match[2]) >= 1 << 64:
+            return True  # what cannot be read fixes its own chain alone
+        tips[bytes.fromhex(match[1])] = int(match[2])
+    return number <= tips.get(writer, 0)
+
+
+@contextlib.contextmanager
+def told(path, what):
+    try:
+        yield
+    except OSError as error:
+        print(f"not restored: {what} of {path}: {error}", file=sys.stderr)
+
+
 def finish(path, metadata, link=False):
-    """Owner (as root alone), extended attributes, mode, time."""
-    if os.geteuid() == 0:
+    """Owner, mode, extended attributes, time, in this order; what is refused is told. [Restoring]"""
+    owned = False
+    with told(path, "the owner"):
         os.chown(path, metadata[1], metadata[2], follow_symlinks=False)
-    for name, value in metadata[9]:
-        os.setxattr(path, name, value, follow_symlinks=False)
+        owned = True
+    if not owned:
+        with told(path, "the group"):
+            os.chown(path, -1, metadata[2], follow_symlinks=False)
     if not link:
-        os.chmod(path, metadata[0])
-    modified = metadata[3][0] * 10**9 + metadata[3][1]
-    os.utime(path, ns=(modified, modified), follow_symlinks=False)
+        os.chmod(path, metadata[0] if owned else metadata[0] & ~0o6000)
+    for name, value in metadata[9]:
+        with told(path, name):
+            os.setxattr(path, name, value, follow_symlinks=False)
+    modified = metadata[3][0] * 10**9 + min(metadata[3][1], 999_999_999)
+    os.utime(path, ns=(os.lstat(path).st_atime_ns, modified), follow_symlinks=False)
 
 
 def instant(ns):

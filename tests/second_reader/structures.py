@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 CONFIG, SLOT, ROSTER, INDEX, SNAPSHOT, RELEASE, VOID, TOMBSTONE = range(1, 9)
-END, HOLD, CONDEMNED, VERDICT, ORIGIN, PACK, COPIED = 11, 12, 13, 14, 18, 19, 20
+END, HOLD, CONDEMNED, VERDICT, LOG, LEADER, HEARTBEAT, ORIGIN, PACK, COPIED = range(11, 21)
 WRITE, WRITE_ONLY, MAINTAIN = range(3)
 DATA, NODE, PAGES, DELTA, SPARSE = range(5)
 # Which kinds of block a chunk may be taken from, by what it is wanted as. [Identities of chunks and pages]
@@ -264,6 +264,7 @@ def parse_index(body, repository):
     packs, blocks, entries, deltas = tables
     blocks = [Block(packs[p][0], n, at, stored, raw, f & 255, f >> 8) for p, n, at, stored, raw, f in blocks]
     need(all(b.raw <= 16 << 20 and b.compressed < 2 for b in blocks), "a block beyond the limits")
+    need(all(b.kind <= SPARSE for b in blocks), "a block of an unknown kind")
     bases = {(identity, block): base for identity, block, base in deltas}
     result = {name: [] for name, _size, _blocks in packs}
     for identity, block, offset, length in entries:
@@ -285,9 +286,10 @@ def pack_table(key, pack):
     end = len(pack) - 8
     start = end - int.from_bytes(pack[end:end + 4], "little")
     table = key.decrypt(nonce((1 << 64) - 1), pack[start:end], b"table")
-    table = cbor(unzstd(table[4:], int.from_bytes(table[:4], "little"), 256 << 20))
+    table = cbor(unzstd(table[4:], int.from_bytes(table[:4], "little"), 16 << 20))
     blocks, at = [], 92
     for number, (kind, compressed, offset, stored, raw, chunks, *_) in enumerate(table[0]):
+        need(kind <= SPARSE and raw <= 16 << 20, "a block of an unknown kind, or beyond the limits")
         need(offset == at and sum(chunk[1] for chunk in chunks) == raw, "blocks with gaps")
         need(all((len(chunk) > 2) == (kind == DELTA) for chunk in chunks), "bases where none belong, or none")
         blocks.append((Block(None, number, offset, stored, raw, kind, int(compressed)), chunks))
@@ -303,3 +305,39 @@ def open_block(key, stored, block):
         data = unzstd(data, block.raw, 16 << 20)
     need(len(data) == block.raw, "a block of another length")
     return data
+
+
+# --- Logs --------------------------------------------------------------------------------------------------
+
+LOG_NAME = (r"logs/([a-z0-9][a-z0-9._-]{0,99})/([a-z0-9][a-z0-9._-]{0,99})"
+            r"/([0-9a-f]{16})-([0-9a-f]{16})-([0-9a-f]{32})-([0-9a-f]{16})")
+
+
+def parse_log(data, repository, epochs):
+    """The head as an object, the table's body or None, the payload's body: bound to each other."""
+    magic, version, head, table, payload = struct.unpack("<3sBIII", data[:16])
+    need(magic == b"LBG" and version == 1, "no log object of format 1")
+    need(len(data) == 16 + head + table + payload <= 33 << 20, "a log object of another length")
+    parts, at = [], 16
+    for length in (head, table, payload):
+        part = open_envelope(data[at:at + length], (LOG,), "", 0, repository, epochs) if length else None
+        parts.append(part)
+        at += length
+    head, table, payload = parts
+    body = cbor(head.body)
+    need(body[3] < body[4], "a log without positions")
+    need(body[11] == sha256(payload.body), "another payload than was signed")
+    need(body.get(12) == (sha256(table.body) if table else None), "another table than was signed")
+    units = log_units(payload.body) if body[9] else payload.body
+    need(len(units) == body[4] - body[3], "a payload that does not fill its positions")
+    return head, table and table.body, payload.body
+
+
+def log_units(data):
+    units, at = [], 0
+    while at < len(data):
+        length = int.from_bytes(data[at:at + 4], "little")
+        units.append(data[at + 4:at + 4 + length])
+        at += 4 + length
+    need(at == len(data), "a unit that ends beyond its payload")
+    return units

@@ -19,6 +19,9 @@ SIGNED = [BYTES, [[16, 64], ...]]
 META = {0: UINT, 1: UINT, 2: UINT, 3: [TIME, UINT], 4: [TIME, UINT], 5: UINT, 6: UINT, 7: UINT, 8: UINT,
         9: [[BYTES, BYTES], ...]}
 LIST = {0: 16, 1: UINT, 2: [32, ...], 3: [32, ...], 4: [TEXT, ...], 5: 16}
+LOG_HEAD = {0: 16, 1: TEXT, 2: TEXT, 3: UINT, 4: UINT, 5: TIME, 6: TIME, "7?": 32, 8: TEXT, 9: BOOL, "10?": UINT,
+            11: 32, "12?": 32}
+HEARTBEAT_BODY = {0: 16, 1: UINT, 2: UINT, 3: TIME, 4: BOOL}
 ENTRY = {0: BYTES, 1: UINT, 2: UINT, 3: META, 4: [UINT, None], 5: BOOL}
 ROSTER_BODY = {
     0: 16, 1: UINT, "2?": 32,
@@ -39,10 +42,16 @@ SHAPES = {
     "reader-lease": {0: 16, 1: 16, 2: UINT, 3: [POSITION, ...], 4: TIME, 5: TEXT},
     "end": {0: 16, 1: 16, 2: TIME},
     "hold": {0: 16, 1: 16, 2: POSITION, 3: TIME, 4: TEXT},
-    "condemn-list": LIST, "verdict": LIST,
+    "condemn-list": LIST, "verdict": LIST, "verdict-with-logs": LIST,
+    "condemn-list-with-logs": LIST | {6: [TEXT, ...]},
+    "leader": {0: 16, 1: UINT, 2: 16, 3: TIME, 4: 16},
+    "heartbeat": HEARTBEAT_BODY, "heartbeat-resigned": HEARTBEAT_BODY,
+    "log-head": LOG_HEAD, "log-head-follower": LOG_HEAD, "log-head-compacted": LOG_HEAD,
+    "log-table": {0: [[UINT, TIME], ...], 1: [[UINT, 32], ...]},
     "listing-node": [ENTRY, ...],
     "slot-secrets": {0: 16, 1: 32, 2: UINT, 3: 32, 4: 32, "5?": 32},
 }
+SHAPES["snapshot-of-leader"] = SHAPES["snapshot"]
 CONTENTS = [[[32, ...], UINT, [[UINT, UINT], ...]], [UINT, 32, UINT], [[32, ...]], [BYTES], [BYTES], []]
 
 
@@ -167,6 +176,64 @@ class Vectors:
         for text in (data.decode(), data.decode().lower().replace("-", " ").replace("0", "o").replace("1", "l")):
             need(recovery_key(text) == known["key"], "does not read")
         need(recovery_key(data.decode()[:-1] + "7") is None, "a wrong check passes")
+
+    def leader(self, name, data, inputs, known):
+        public = Ed25519PrivateKey.from_private_bytes(known["writer"]).public_key().public_bytes_raw()
+        need(cbor(data)[2] == key_id(public), "another leader")
+
+    def snapshot_of_leader(self, name, data, inputs, known):
+        body = cbor(data)
+        tips = body[11]["leader-tips"].split(" ")
+        need(body[13] == 2 and [tip.partition(":")[2] for tip in tips] == ["3", "12"], "another generation or tips")
+        need(body[11]["log-position"] == str((1 << 64) - 1) and 2 not in body, "another position")
+
+    def log_head(self, name, data, inputs, known):
+        body, payload = cbor(data), self.bytes(inputs["payload"])
+        need(body[11] == sha256(payload), "another payload")
+        need(body[4] - body[3] == len(log_units(payload) if body[9] else payload), "other positions")
+        need(body.get(12) == (sha256(self.bytes(inputs["table"])) if "table" in inputs else None), "another table")
+
+    log_head_follower = log_head_compacted = log_head
+
+    def log_payload_units(self, name, data, inputs, known):
+        need(log_units(data) == [bytes.fromhex(unit) for unit in inputs["units"]], "other units")
+
+    def log_payload_bytes(self, name, data, inputs, known):
+        need(data == inputs["text"].encode(), "differs")
+
+    def log_object(self, name, data, inputs, known):
+        epochs = {inputs["epoch"]: known["epoch_private"]}
+        head, table, payload = parse_log(data, known["repository"], epochs)
+        need(payload == self.bytes(inputs["payload"]), "another payload")
+        need(table == (self.bytes(inputs["table"]) if "table" in inputs else None), "another table")
+        signers = [Ed25519PrivateKey.from_private_bytes(known[seed]).public_key().public_bytes_raw()
+                   for seed in ("seed", "copier") if seed in known]
+        need(len(head.signatures) == len(signers) and all(is_signed(head, key) for key in signers), "other signers")
+        if "head" in inputs:
+            need(head.body == self.bytes(inputs["head"]), "another head")
+        else:
+            body = cbor(head.body)
+            need(body.pop(0) == known["origin"], "another origin")
+            need(cbor2.dumps({0: known["repository"]} | body) == self.bytes("log-head"), "another head")
+        for at in range(len(data)):  # no byte is without meaning
+            try:
+                changed = data[:at] + bytes([data[at] ^ 1]) + data[at + 1:]
+                parse_log(changed, known["repository"], epochs)
+            except DAMAGE:
+                continue
+            raise Bad(f"byte {at} may be changed")
+
+    log_object_compacted = log_object_carried = log_object
+
+    def object_names(self, name, data, inputs, known):
+        number, digits, place = "[0-9]{12}", "[0-9a-f]{32}", r"[a-z0-9][a-z0-9._-]{0,99}/[0-9a-f]{32}/[0-9]{12}"
+        forms = ["config", f"slots/{digits}", f"roster/{number}", f"origins/{digits}/{number}",
+                 r"packs/([0-9a-f]{2})/\1[0-9a-f]{62}", "index/[0-9a-f]{64}", f"snapshots/{place}",
+                 f"tombstones/{place}", f"leases/{place}/{number}", f"readers/{digits}/{number}",
+                 f"readers-ended/{digits}", f"holds/{digits}", f"holds-ended/{digits}", f"condemned/{number}",
+                 f"verdicts/{number}", f"leaders/{number}", f"heartbeats/{number}/{number}", LOG_NAME]
+        lines = data.decode().splitlines()
+        need(len(lines) == len(forms) and all(map(re.fullmatch, forms, lines)), f"other names: {lines}")
 
     def slot(self, name, data, inputs, known):
         body, kind = cbor(data), name.removeprefix("slot-")

@@ -60,8 +60,8 @@ pub enum RepositoryError {
     /// A repository cannot work with these settings.
     #[error("no repository can be made like this: {0}")]
     BadOptions(&'static str),
-    /// The roster holds what this release does not know and would drop.
-    #[error("roster {0} holds what this release does not know, and changing it would drop that")]
+    /// The roster holds what this release does not know: it cannot be read, or changing it would drop that.
+    #[error("roster {0} holds what this release does not know")]
     NewerRoster(u64),
     /// The numbers that something would be created at are taken by objects that do not count.
     #[error("{0} and the numbers before it are taken by objects that nobody who may do so has signed")]

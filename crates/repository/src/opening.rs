@@ -109,11 +109,14 @@ pub(crate) fn read_roster(
     let key = layout::roster(number);
     let (kind, signed) =
         envelope::unwrap(&store.get(&key)?, None, None).map_err(|e| RepositoryError::damaged(&key, e))?;
-    let roster: Roster = decode(&signed.body, &key)?;
-    let in_place =
-        kind == ObjectType::Roster && roster.number == number && roster.repository == config.repository;
-    if !in_place || !Trust::root_signed(root, ObjectType::Roster, &signed) {
-        return Err(RepositoryError::damaged(&key, "the root did not sign it for this place"));
+    let misplaced = || RepositoryError::damaged(&key, "the root did not sign it for this place");
+    if kind != ObjectType::Roster || !Trust::root_signed(root, ObjectType::Roster, &signed) {
+        return Err(misplaced());
+    }
+    // What the root signed is no junk: passing over it would be going back to an older roster.
+    let roster: Roster = bodies::decode(&signed.body).map_err(|_| RepositoryError::NewerRoster(number))?;
+    if roster.number != number || roster.repository != config.repository {
+        return Err(misplaced());
     }
     Ok((roster, signed.body))
 }

@@ -781,6 +781,33 @@ mod tests {
     }
 
     #[test]
+    fn a_roster_with_a_role_of_a_later_release_was_passed_over_for_the_one_before() {
+        let (store, state) = (Arc::new(MemoryStore::new()), tempfile::tempdir().unwrap());
+        let state = Some(state.path().to_owned());
+        let environment = Environment { state, host: "test-host".to_owned(), ..Environment::default() };
+        let locks = [(Lock::Command(Secret::new(vec![7; 32])), "test".to_owned())];
+        let options = InitOptions::default();
+        let repository = Repository::init(store.clone(), &locks, &options, environment).unwrap();
+        repository.writer().unwrap();
+        let trust = repository.trust();
+        let number = trust.roster.number + 1;
+        let previous = Some(BodyHash::of(&trust.roster_signed));
+        let newer = Roster { number, previous, ..trust.roster.clone() };
+        let mut body = bodies::encode(&newer);
+        // The role of the one writer, from `maintain` to one that nobody knows yet.
+        let name = newer.writers[0].name.as_bytes();
+        let at = body.windows(name.len()).position(|window| window == name).unwrap() + name.len();
+        assert_eq!(body[at..at + 2], [2, 2]);
+        body[at + 1] = 9;
+        let root = repository.root_signer("testing").unwrap();
+        let bytes = wrap_open(ObjectType::Roster, body, root, &repository.id()).unwrap();
+        store.create(&layout::roster(number), &bytes).unwrap();
+        let opened =
+            Repository::open(store, &Unlock::Command(Secret::new(vec![7; 32])), Environment::default());
+        assert!(matches!(opened, Err(RepositoryError::NewerRoster(n)) if n == number), "{opened:?}");
+    }
+
+    #[test]
     fn junk_at_the_next_numbers_of_the_roster_stopped_everybody() {
         let store = Arc::new(MemoryStore::new());
         let locks = [(Lock::Command(Secret::new(vec![7; 32])), "test".to_owned())];

@@ -8,6 +8,9 @@
 //! `LIFEBOAT_UPDATE_VECTORS=1` writes the files. A file of the decode direction is written only where there
 //! is none: what an earlier release wrote must go on being read.
 
+mod logs;
+mod names;
+
 use crate::bodies::*;
 use crate::chunker::Chunker;
 use crate::crypto::{EpochPrivateKey, IdKey, Signer};
@@ -325,6 +328,19 @@ fn snapshot() -> Snapshot {
     }
 }
 
+/// Under a leadership, and with what its logs need: every optional field there or away that is not in the
+/// other one.
+fn snapshot_of_leader() -> Snapshot {
+    let tips = format!("{}:3 {}:12", writer().id(), root().id());
+    let facts = [("leader-tips", tips.as_str()), ("log-position", "18446744073709551615")];
+    Snapshot {
+        predecessor: None,
+        facts: facts.map(|(name, value)| (name.to_owned(), value.to_owned())).into(),
+        generation: Some(2),
+        ..snapshot()
+    }
+}
+
 fn roster() -> Roster {
     let enrolled = |seed: u8, role, datasets: &[&str], revoked| EnrolledWriter {
         public: Signer::from_seed(&[seed; 32]).public(),
@@ -396,6 +412,7 @@ fn bodies_of_trust() {
 #[test]
 fn bodies_at_slots() {
     body("snapshot", &snapshot());
+    body("snapshot-of-leader", &snapshot_of_leader());
     body("release", &release());
     body("void", &Void { repository: REPOSITORY, position: position(5), at: AT });
     let copied = CopiedSnapshot {
@@ -437,6 +454,12 @@ fn bodies_of_prune() {
         expired_logs: None,
     };
     body("condemn-list", &set);
+    let replaced = logs::name(0x10, 0x20, 1);
+    let expired = Some(vec![logs::name(0, 0x10, 2)]);
+    let list = BulkSet { logs: vec![replaced], expired_logs: expired, ..set.clone() };
+    body("condemn-list-with-logs", &list);
+    let logs = [list.logs, list.expired_logs.unwrap_or_default()].concat();
+    body("verdict-with-logs", &BulkSet { logs, ..set.clone() });
     body("verdict", &BulkSet { packs: vec![BulkName([0x41; 32])], logs: Vec::new(), ..set });
 }
 

@@ -125,13 +125,7 @@ impl Repository {
             Some(table) => self.wrap(ObjectType::Log, &unsigned(table))?,
             None => Vec::new(),
         };
-        let front = Front { head: head.len(), table: table.len(), payload: payload.len() };
-        let mut bytes = front.encode()?;
-        bytes.reserve_exact(front.object() - FRONT_BYTES);
-        for part in [head, table, payload] {
-            bytes.extend_from_slice(&part);
-        }
-        Ok(bytes)
+        assemble(&head, &table, &payload)
     }
 
     /// Reads the head of a listed log object from its first bytes alone.
@@ -263,6 +257,23 @@ impl Repository {
             (other, _) => Err(RepositoryError::damaged(&headed.key, format!("a part of it is a {other:?}"))),
         }
     }
+}
+
+/// Puts the parts of an object behind its front.
+pub(crate) fn assemble(head: &[u8], table: &[u8], payload: &[u8]) -> Result<Vec<u8>> {
+    let front = Front { head: head.len(), table: table.len(), payload: payload.len() };
+    let mut bytes = front.encode()?;
+    bytes.reserve_exact(front.object() - FRONT_BYTES);
+    for part in [head, table, payload] {
+        bytes.extend_from_slice(part);
+    }
+    Ok(bytes)
+}
+
+/// The parts of a whole object: head, table (empty where there is none), payload.
+#[cfg(test)]
+pub(crate) fn disassemble(bytes: &[u8]) -> Option<(&[u8], &[u8], &[u8])> {
+    Front::parse(bytes)?.split(bytes)
 }
 
 /// The bodies of an object's parts, which belong together.

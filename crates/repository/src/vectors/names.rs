@@ -1,0 +1,32 @@
+//! The names of all objects.
+
+use super::*;
+use crate::layout;
+
+#[test]
+fn names_of_objects() {
+    let (position, root, ticket) = (position(42), root().id(), TICKET);
+    let (pack, index) = (BulkName([0x41; 32]), BulkName([0x43; 32]));
+    let keys = [
+        layout::config(),
+        layout::slot(&ticket),
+        layout::roster(1),
+        layout::origin(&root, 2),
+        layout::pack(&pack),
+        layout::index(&index),
+        layout::snapshot(&position),
+        layout::tombstone(&position),
+        layout::lease(&position, 0),
+        layout::reader(&ticket, 1),
+        layout::reader_ended(&ticket),
+        layout::hold(&ticket),
+        layout::hold_ended(&ticket),
+        layout::condemned(3),
+        layout::verdict(layout::MAX_NUMBER),
+        layout::leader(4),
+        layout::heartbeat(4, 5),
+    ];
+    let mut text: Vec<String> = keys.iter().map(ToString::to_string).collect();
+    text.push(logs::name(0x10, u64::MAX, 9));
+    exact("object-names", (text.join("\n") + "\n").as_bytes());
+}
