@@ -10,6 +10,10 @@ use crate::crypto::IdKey;
 
 /// How many bits the two masks of normalised chunking lie apart from the average's.
 const NORMALISATION: u32 = 2;
+/// The hash forgets a byte after this many more.
+const WINDOW_BYTES: usize = u64::BITS as usize;
+/// How many bytes each of four lanes looks through before the lanes move on together.
+const LANE_BYTES: usize = 1024;
 
 /// Cuts streams into chunks, the same way for the life of a repository.
 #[derive(Clone, Debug)]
@@ -63,17 +67,57 @@ impl Chunker {
     }
 
     /// The length up to the first byte after which the masked hash is zero.
-    #[inline]
     fn find(&self, data: &[u8], hash: &mut u64, mask: u64) -> Option<usize> {
+        let (groups, rest) = data.as_chunks::<{ 4 * LANE_BYTES }>();
+        for (n, group) in groups.iter().enumerate() {
+            let before = *hash;
+            if self.passes(group, hash, mask) {
+                *hash = before;
+                return self.find_in_one(group, hash, mask).map(|at| n * group.len() + at);
+            }
+        }
+        self.find_in_one(rest, hash, mask).map(|at| data.len() - rest.len() + at)
+    }
+
+    fn find_in_one(&self, data: &[u8], hash: &mut u64, mask: u64) -> Option<usize> {
         let mut h = *hash;
         for (at, byte) in data.iter().enumerate() {
-            h = (h << 1).wrapping_add(self.gear[usize::from(*byte)]);
+            h = self.rolled(h, *byte);
             if h & mask == 0 {
                 return Some(at + 1);
             }
         }
         *hash = h;
         None
+    }
+
+    /// Whether the masked hash is zero somewhere; if not, `hash` then is that of the end. One hash waits for
+    /// the one before it, so that four of them, each begun a window early, take little longer than one.
+    fn passes(&self, data: &[u8; 4 * LANE_BYTES], hash: &mut u64, mask: u64) -> bool {
+        let (lanes, _) = data.as_chunks::<LANE_BYTES>();
+        let [first, second, third, fourth] = lanes else { return true };
+        let mut h = [*hash, self.window(first), self.window(second), self.window(third)];
+        for at in 0..LANE_BYTES {
+            h[0] = self.rolled(h[0], first[at]);
+            h[1] = self.rolled(h[1], second[at]);
+            h[2] = self.rolled(h[2], third[at]);
+            h[3] = self.rolled(h[3], fourth[at]);
+            if h[0] & mask == 0 || h[1] & mask == 0 || h[2] & mask == 0 || h[3] & mask == 0 {
+                return true;
+            }
+        }
+        *hash = h[3];
+        false
+    }
+
+    /// The hash at the end of a lane, whatever came before it.
+    fn window(&self, lane: &[u8; LANE_BYTES]) -> u64 {
+        lane[LANE_BYTES - WINDOW_BYTES..].iter().fold(0, |h, byte| self.rolled(h, *byte))
+    }
+
+    #[inline(always)]
+    fn rolled(&self, hash: u64, byte: u8) -> u64 {
+        (hash << 1).wrapping_add(self.gear[usize::from(byte)])
     }
 }
 
@@ -139,6 +183,43 @@ mod tests {
         assert!(after.difference(&before).count() <= 3);
         let mean = data.len() / before.len();
         assert!((700..1700).contains(&mean), "mean chunk of {mean} bytes");
+    }
+
+    /// Where a stream is cut by the definition, one byte after the other.
+    fn defined_cut(chunker: &Chunker, data: &[u8]) -> usize {
+        let ChunkerParameters { min_bytes, average_bytes, max_bytes } = chunker.parameters;
+        let end = data.len().min(max_bytes as usize);
+        let mut hash = 0u64;
+        for (at, byte) in data[..end].iter().enumerate().skip(min_bytes as usize) {
+            hash = (hash << 1).wrapping_add(chunker.gear[usize::from(*byte)]);
+            let before = at < (average_bytes.max(min_bytes)) as usize;
+            if hash & (if before { chunker.mask_before } else { chunker.mask_after }) == 0 {
+                return at + 1;
+            }
+        }
+        end
+    }
+
+    #[test]
+    fn lanes_cut_where_the_definition_does() {
+        let varied: Vec<u8> = noise(1 << 20).iter().map(|b| b & 3).collect();
+        for (n, bits) in [(0u32, 8), (1, 11), (2, 13), (3, 15), (4, 17), (5, 19)] {
+            let average_bytes = 1 << bits;
+            let parameters = ChunkerParameters {
+                min_bytes: average_bytes / 4 + n,
+                average_bytes,
+                max_bytes: average_bytes * 4 + 77,
+            };
+            let chunker = Chunker::new(&IdKey::from_bytes([9; 32]), parameters);
+            for data in [&noise(1 << 20), &varied, &vec![0; 1 << 20]] {
+                let mut rest = data.as_slice();
+                while !rest.is_empty() {
+                    let cut = chunker.cut(rest);
+                    assert_eq!(cut, defined_cut(&chunker, rest), "with {parameters:?}");
+                    rest = &rest[cut..];
+                }
+            }
+        }
     }
 
     proptest! {
