@@ -11,6 +11,7 @@ use crate::ids::{BulkName, ChunkId, RepositoryId};
 use crate::pack::{BlockKind, BlockRecord, ChunkRecord, HEADER_BYTES, MAX_BLOCK_BYTES, MAX_PACK_BYTES};
 use crate::snapshots::Unreadable;
 use lifeboat_base::random;
+use std::cmp::Ordering;
 use std::collections::HashMap;
 
 const MAGIC: &[u8; 4] = b"LBIX";
@@ -295,6 +296,62 @@ impl ChunkRole {
     }
 }
 
+/// How many entries share one place of [`Places`], on average.
+const ENTRIES_PER_PLACE: usize = 8;
+
+/// The first bytes of an identity as a number that sorts as identities do. Identities are keyed hashes, so
+/// that these bytes nearly always decide.
+fn leading(id: &ChunkId) -> u64 {
+    id.0.first_chunk().map_or(0, |bytes| u64::from_be_bytes(*bytes))
+}
+
+fn compare(a: &ChunkId, b: &ChunkId) -> Ordering {
+    leading(a).cmp(&leading(b)).then_with(|| a.cmp(b))
+}
+
+/// Where in the sorted entries to look for an identity: for each value of its leading bits the first entry.
+/// Identities that somebody made up to share these bits cost a longer search and nothing else.
+#[derive(Debug)]
+struct Places {
+    starts: Vec<u32>,
+    /// How far the leading bytes are shifted to leave the bits that count.
+    shift: u32,
+}
+
+impl Default for Places {
+    /// Without entries: one place, which is empty.
+    fn default() -> Self {
+        Self { starts: vec![0, 0], shift: u64::BITS }
+    }
+}
+
+impl Places {
+    fn of(entries: &[Located]) -> Self {
+        let bits = (entries.len() / ENTRIES_PER_PLACE).checked_ilog2().unwrap_or(0);
+        let mut places = Self { starts: vec![0; (1 << bits) + 1], shift: u64::BITS - bits };
+        for entry in entries {
+            let place = places.place(&entry.id);
+            places.starts[place + 1] += 1;
+        }
+        let mut sum = 0;
+        for start in &mut places.starts {
+            sum += *start;
+            *start = sum;
+        }
+        places
+    }
+
+    fn place(&self, id: &ChunkId) -> usize {
+        leading(id).checked_shr(self.shift).unwrap_or(0) as usize
+    }
+
+    /// The entries among which an identity is, if it is there.
+    fn range(&self, id: &ChunkId) -> std::ops::Range<usize> {
+        let place = self.place(id);
+        self.starts[place] as usize..self.starts[place + 1] as usize
+    }
+}
+
 /// Where one copy of a chunk is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Located {
@@ -311,6 +368,7 @@ pub(crate) struct Index {
     pub(crate) blocks: Vec<BlockInfo>,
     /// Sorted by identity, the copies in present packs first.
     pub(crate) entries: Vec<Located>,
+    places: Places,
     /// For each delta: identity, block and base, sorted.
     deltas: Vec<(ChunkId, u32, ChunkId)>,
     /// Index objects that do not count: damaged, or not signed by a writer.
@@ -360,15 +418,19 @@ impl Index {
         let (packs, blocks) = (&self.packs, &self.blocks);
         let condemned =
             |block: u32| packs[blocks[block as usize].pack as usize].standing == Standing::Condemned;
-        self.entries.sort_unstable_by_key(|entry| (entry.id, condemned(entry.block), entry.block));
+        self.entries.sort_unstable_by(|a, b| {
+            let standing = |entry: &Located| (condemned(entry.block), entry.block);
+            compare(&a.id, &b.id).then_with(|| standing(a).cmp(&standing(b)))
+        });
         self.deltas.sort_unstable();
         self.entries.shrink_to_fit();
+        self.places = Places::of(&self.entries);
     }
 
     /// Every copy of a chunk, those in present packs first.
     pub(crate) fn copies(&self, id: &ChunkId) -> &[Located] {
-        let start = self.entries.partition_point(|entry| entry.id < *id);
-        let rest = &self.entries[start..];
+        let near = &self.entries[self.places.range(id)];
+        let rest = &near[near.partition_point(|entry| compare(&entry.id, id).is_lt())..];
         let count = rest.iter().take_while(|entry| entry.id == *id).count();
         &rest[..count]
     }
@@ -568,6 +630,41 @@ mod tests {
             assert!(index.find(&ChunkId([5; 32]), ChunkRole::Leaf).is_some());
             assert!(index.find(&ChunkId([5; 32]), ChunkRole::Bytes).is_none(), "a difference is no content");
             assert!(!index.is_present(&ChunkId([7; 32]), ChunkRole::Bytes));
+        }
+    }
+
+    /// Identities that share their leading bytes as well as those that spread.
+    fn identities(seed: u8) -> Vec<ChunkId> {
+        let hashed = (0..3000u32).map(|n| *blake3::keyed_hash(&[seed; 32], &n.to_le_bytes()).as_bytes());
+        let alike = (0..200u8).map(|n| std::array::from_fn(|at| if at == 20 { n } else { seed }));
+        let extreme = [[0; 32], [255; 32]];
+        hashed.chain(alike).chain(extreme).map(ChunkId).collect()
+    }
+
+    #[test]
+    fn every_copy_is_found_and_nothing_else() {
+        let (there, not_there) = (identities(1), identities(2));
+        for count in [0, 1, 2, 7, 8, 17, 600, there.len()] {
+            let mut index = Index::default();
+            // Each identity twice, in two packs.
+            for name in [1, 2] {
+                let chunks: Vec<ChunkRecord> =
+                    there[..count].iter().map(|id| ChunkRecord { id: *id, length: 1, base: None }).collect();
+                let blocks = vec![block(BlockKind::Data, HEADER_BYTES as u32, chunks)];
+                let pack = IndexedPack { name: BulkName([name; 32]), size_bytes: 1000, blocks };
+                index.add(vec![pack], &mut |name| {
+                    Some(if name.0[0] == 1 { Standing::Condemned } else { Standing::Present })
+                });
+            }
+            assert!(index.copies(&there[0]).is_empty(), "nothing is found before it is sorted");
+            index.sort();
+            assert!(index.entries.is_sorted_by_key(|entry| entry.id));
+            for id in &there[..count] {
+                let found: Vec<(ChunkId, u32)> = index.copies(id).iter().map(|c| (c.id, c.block)).collect();
+                assert_eq!(found, [(*id, 1), (*id, 0)], "the copy in the present pack first, of {count}");
+            }
+            let extremes = there.len() - 2;
+            assert!(not_there[..extremes].iter().all(|id| index.copies(id).is_empty()), "{count} entries");
         }
     }
 
