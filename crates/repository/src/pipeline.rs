@@ -32,6 +32,12 @@ const PACKS_PER_INDEX: usize = 64;
 /// The most workers: each may hold a whole pack.
 const MAX_WORKERS: usize = 3;
 
+/// What is looked at of a block to tell whether it is compressed or encrypted already: this many pieces
+/// spread over it, and as many bytes in its middle.
+const SAMPLE_PIECES: usize = 16;
+const SAMPLE_PIECE_BYTES: usize = 1024;
+const SAMPLE_BYTES: usize = SAMPLE_PIECES * SAMPLE_PIECE_BYTES;
+
 /// A block being filled.
 #[derive(Debug, Default)]
 struct Lane {
@@ -284,9 +290,10 @@ impl Shared {
         let mut compressed = self.buffer();
         compressed.clear();
         compressed.reserve(zstd::zstd_safe::compress_bound(block.raw.len()));
-        compressor.compress_to_buffer(&block.raw, &mut compressed).map_err(failed)?;
-        // What saves less than a thirty-second is not worth decompressing.
-        let worth = compressed.len() + block.raw.len() / 32 < block.raw.len();
+        let worth = may_shrink(&block.raw, compressor, &mut compressed).map_err(failed)? && {
+            compressor.compress_to_buffer(&block.raw, &mut compressed).map_err(failed)?;
+            is_worth(compressed.len(), block.raw.len())
+        };
         let (bytes, mut spare) = if worth { (compressed, block.raw) } else { (block.raw, compressed) };
         spare.clear();
         lock(&self.buffers).push(spare);
@@ -359,6 +366,41 @@ pub(crate) fn write_index_object(
     Ok((name, bytes.len() as u64))
 }
 
+/// What saves less than a thirty-second is not worth decompressing.
+fn is_worth(compressed_bytes: usize, raw_bytes: usize) -> bool {
+    compressed_bytes + raw_bytes / 32 < raw_bytes
+}
+
+/// Whether compression may be worth its while. No, where bytes sampled all over the block are as evenly
+/// spread as those of compressed or encrypted data and a stretch in its middle does not shrink.
+fn may_shrink(
+    raw: &[u8],
+    compressor: &mut zstd::bulk::Compressor<'static>,
+    scratch: &mut Vec<u8>,
+) -> std::io::Result<bool> {
+    if raw.len() < 4 * SAMPLE_BYTES || !is_evenly_spread(raw) {
+        return Ok(true);
+    }
+    let middle = raw.len() / 2;
+    let compressed_bytes = compressor.compress_to_buffer(&raw[middle..middle + SAMPLE_BYTES], scratch)?;
+    scratch.clear();
+    Ok(is_worth(compressed_bytes, SAMPLE_BYTES))
+}
+
+/// Whether two sampled bytes are equal hardly more often than those of noise. A thirty-second of text among
+/// noise is told by this, and so is any table of numbers.
+fn is_evenly_spread(raw: &[u8]) -> bool {
+    let mut counts = [0u64; 256];
+    let stride = (raw.len() - SAMPLE_PIECE_BYTES) / (SAMPLE_PIECES - 1);
+    for piece in 0..SAMPLE_PIECES {
+        let start = piece * stride;
+        raw[start..start + SAMPLE_PIECE_BYTES].iter().for_each(|byte| counts[usize::from(*byte)] += 1);
+    }
+    let equal_pairs: u64 = counts.iter().map(|count| count * count.saturating_sub(1)).sum();
+    let of_noise = (SAMPLE_BYTES * (SAMPLE_BYTES - 1)) as u64 / 256;
+    equal_pairs < of_noise + of_noise / 20
+}
+
 /// The lane of a file's content: by the extension of its name.
 pub(crate) fn lane_hint(name: &[u8]) -> usize {
     let extension =
@@ -369,4 +411,41 @@ pub(crate) fn lane_hint(name: &[u8]) -> usize {
 /// A chunk record for content whose identity is that of its bytes.
 pub(crate) fn plain(id: ChunkId, bytes: &[u8]) -> ChunkRecord {
     ChunkRecord { id, length: bytes.len() as u32, base: None }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn noise(bytes: usize) -> Vec<u8> {
+        let mut data = vec![0; bytes];
+        blake3::Hasher::new().update(b"pipeline").finalize_xof().fill(&mut data);
+        data
+    }
+
+    fn tried(raw: &[u8]) -> bool {
+        let mut compressor = zstd::bulk::Compressor::new(3).unwrap();
+        let mut scratch = Vec::with_capacity(zstd::zstd_safe::compress_bound(raw.len()));
+        let tried = may_shrink(raw, &mut compressor, &mut scratch).unwrap();
+        assert!(scratch.is_empty());
+        tried
+    }
+
+    #[test]
+    fn only_what_cannot_shrink_is_not_compressed() {
+        let random = noise(1 << 20);
+        assert!(!tried(&random));
+        let twice_compressed =
+            zstd::bulk::compress(&random.iter().map(|b| b & 31).collect::<Vec<_>>(), 3).unwrap();
+        assert!(!tried(&twice_compressed));
+        assert!(tried(&random[..1000]), "too little to tell");
+        assert!(tried(&vec![7; 1 << 20]));
+        assert!(tried(&(0..1 << 20).map(|n: u32| n as u8).collect::<Vec<_>>()), "even, and repeats");
+        assert!(tried(&random.iter().map(|b| b & 0x7f).collect::<Vec<_>>()), "a bit of each byte is known");
+        let floats: Vec<u8> = random.chunks_exact(4).flat_map(|b| [b[0], b[1], b[2], 0x3f]).collect();
+        assert!(tried(&floats));
+        let mut mixed = random;
+        mixed[100_000..300_000].fill(b' ');
+        assert!(tried(&mixed));
+    }
 }
