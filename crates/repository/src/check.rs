@@ -440,7 +440,7 @@ impl Check<'_> {
         let (next, done) = (AtomicUsize::new(0), AtomicU64::new(0));
         let found = Mutex::new((Vec::new(), Vec::new()));
         let work = || {
-            let mut buffers = (Inflater::default(), Vec::new());
+            let mut buffers = Buffers::default();
             while let Some(pack) = packs.get(next.fetch_add(1, Ordering::Relaxed)) {
                 let (problems, blocks) = check_pack(self.repository, index, &contents, *pack, &mut buffers);
                 let size = u64::from(index.packs[*pack as usize].size_bytes);
@@ -608,30 +608,58 @@ impl Readable<'_> {
 /// The chunks of each block, in order, as ranges of one list: an index sorted by place instead of identity.
 struct PackContents {
     by_place: Vec<u32>,
+    /// Where the chunks of each block begin in `by_place`; one more at the end.
+    starts: Vec<u32>,
     blocks_of: HashMap<u32, Vec<u32>>,
 }
 
 impl PackContents {
     fn new(index: &Index) -> Self {
-        let mut by_place: Vec<u32> = (0..index.entries.len() as u32).collect();
-        by_place.sort_unstable_by_key(|n| {
-            let entry = &index.entries[*n as usize];
-            (entry.block, entry.offset, entry.length)
-        });
+        let (by_place, starts) = by_place(index);
         let mut blocks_of: HashMap<u32, Vec<u32>> = HashMap::new();
         for (number, block) in index.blocks.iter().enumerate() {
             blocks_of.entry(block.pack).or_default().push(number as u32);
         }
-        Self { by_place, blocks_of }
+        Self { by_place, starts, blocks_of }
     }
 
     fn chunks<'i>(&'i self, index: &'i Index, block: u32) -> impl Iterator<Item = &'i Located> {
-        let start = self.by_place.partition_point(|n| index.entries[*n as usize].block < block);
-        self.by_place[start..]
-            .iter()
-            .map(|n| &index.entries[*n as usize])
-            .take_while(move |entry| entry.block == block)
+        let (start, end) = (self.starts[block as usize], self.starts[block as usize + 1]);
+        self.by_place[start as usize..end as usize].iter().map(|n| &index.entries[*n as usize])
     }
+}
+
+/// The numbers of all entries by block and offset, and where each block begins: counted instead of compared,
+/// since an index knows how many blocks it has.
+fn by_place(index: &Index) -> (Vec<u32>, Vec<u32>) {
+    let mut starts = vec![0u32; index.blocks.len() + 1];
+    for entry in &index.entries {
+        starts[entry.block as usize + 1] += 1;
+    }
+    for n in 1..starts.len() {
+        starts[n] += starts[n - 1];
+    }
+    let (mut next, mut by_place) = (starts.clone(), vec![0; index.entries.len()]);
+    for (n, entry) in index.entries.iter().enumerate() {
+        let at = &mut next[entry.block as usize];
+        by_place[*at as usize] = n as u32;
+        *at += 1;
+    }
+    for block in starts.windows(2) {
+        by_place[block[0] as usize..block[1] as usize].sort_unstable_by_key(|n| {
+            let entry = &index.entries[*n as usize];
+            (entry.offset, entry.length)
+        });
+    }
+    (by_place, starts)
+}
+
+/// What a thread uses again and again.
+#[derive(Default)]
+struct Buffers {
+    inflater: Inflater,
+    stored: Vec<u8>,
+    raw: Vec<u8>,
 }
 
 /// Reads one pack: its name, its key and table, every block, every chunk.
@@ -640,7 +668,7 @@ fn check_pack(
     index: &Index,
     contents: &PackContents,
     pack: u32,
-    buffers: &mut (Inflater, Vec<u8>),
+    buffers: &mut Buffers,
 ) -> (Vec<Problem>, Vec<(BulkName, u32)>) {
     let info = &index.packs[pack as usize];
     let object = layout::pack(&info.name);
@@ -686,20 +714,21 @@ fn check_block(
     block: u32,
     pack_bytes: &[u8],
     key: &crate::crypto::ContentKey,
-    (inflater, raw): &mut (Inflater, Vec<u8>),
+    Buffers { inflater, stored, raw }: &mut Buffers,
 ) -> std::result::Result<(), String> {
     let info = &index.blocks[block as usize];
-    let stored = pack_bytes.get(info.offset as usize..info.offset as usize + info.stored_bytes as usize);
-    let mut stored = stored.ok_or("it lies outside the pack")?.to_vec();
-    pack::decrypt_block(key, u64::from(info.number), info.kind, info.compressed, &mut stored)
+    let sealed = pack_bytes.get(info.offset as usize..info.offset as usize + info.stored_bytes as usize);
+    let sealed = sealed.ok_or("it lies outside the pack")?;
+    pack::decrypt_block_into(key, u64::from(info.number), info.kind, info.compressed, sealed, stored)
         .map_err(|e| e.to_string())?;
-    if info.compressed {
-        inflater.inflate(&stored, info.raw_bytes as usize, raw).map_err(|e| e.to_string())?;
+    let content = if info.compressed {
+        inflater.inflate(stored, info.raw_bytes as usize, raw).map_err(|e| e.to_string())?;
+        &*raw
     } else {
-        *raw = stored;
-    }
+        &*stored
+    };
     for entry in contents.chunks(index, block) {
-        let chunk = raw
+        let chunk = content
             .get(entry.offset as usize..entry.offset as usize + entry.length as usize)
             .ok_or("a chunk lies outside the block")?;
         let whole = match info.kind {

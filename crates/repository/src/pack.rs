@@ -236,6 +236,19 @@ pub(crate) fn decrypt_block(
         .map_err(|_| PackError::Undecryptable("a block"))
 }
 
+/// Decrypts block `number` out of a pack; `opened` then is what came out, and nothing else.
+pub(crate) fn decrypt_block_into(
+    key: &ContentKey,
+    number: u64,
+    kind: BlockKind,
+    compressed: bool,
+    stored: &[u8],
+    opened: &mut Vec<u8>,
+) -> Result<(), PackError> {
+    key.open_into(number, &block_binding(kind, compressed), stored, opened)
+        .map_err(|_| PackError::Undecryptable("a block"))
+}
+
 /// A decompressor that is used again and again.
 #[derive(Default)]
 pub(crate) struct Inflater(Option<zstd::bulk::Decompressor<'static>>);

@@ -51,6 +51,23 @@ impl ContentKey {
         message.truncate(length);
         Ok(())
     }
+
+    /// Decrypts a message that stays where it is; `opened` then is the plaintext. After an error it holds
+    /// nothing that was authenticated.
+    pub(crate) fn open_into(
+        &self,
+        number: u64,
+        associated: &[u8],
+        sealed: &[u8],
+        opened: &mut Vec<u8>,
+    ) -> Result<(), CryptoError> {
+        let length = sealed.len().checked_sub(TAG_BYTES).ok_or(CryptoError)?;
+        let (message, tag) = sealed.split_at(length);
+        opened.resize(length, 0);
+        self.key
+            .open_separate_gather(nonce(number), Aad::from(associated), message, tag, opened)
+            .map_err(|_| CryptoError)
+    }
 }
 
 impl fmt::Debug for ContentKey {
@@ -79,8 +96,15 @@ mod tests {
         for damage in 0..message.len() {
             let mut damaged = message.clone();
             damaged[damage] ^= 1;
+            assert_eq!(key.open_into(7, b"block", &damaged, &mut Vec::new()), Err(CryptoError));
             assert_eq!(key.open(7, b"block", &mut damaged), Err(CryptoError));
         }
+        for length in 0..TAG_BYTES {
+            assert_eq!(key.open_into(7, b"block", &message[..length], &mut Vec::new()), Err(CryptoError));
+        }
+        let mut opened = b"what was there before".to_vec();
+        key.open_into(7, b"block", &message, &mut opened).unwrap();
+        assert_eq!(opened, b"page");
         assert_eq!(key.open(8, b"block", &mut message.clone()), Err(CryptoError));
         assert_eq!(key.open(7, b"other", &mut message.clone()), Err(CryptoError));
         assert_eq!(key.open(7, b"block", &mut Vec::new()), Err(CryptoError));
