@@ -43,19 +43,19 @@ const MAX_LOG_NAMES: usize = 50_000;
 const SPARE_ABOVE_PERCENT: u64 = 90;
 
 /// How to prune.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct PruneOptions {
     /// How much waste may stay, in percent of what is needed.
     pub max_unused_percent: u64,
     /// How long to wait for leases in all before the rest is left to the next prune.
     pub wait: Duration,
-    /// Only say what would be done.
-    pub dry_run: bool,
+    /// Only say what would be done, once these snapshots are forgotten too.
+    pub dry_run: Option<BTreeSet<Position>>,
 }
 
 impl Default for PruneOptions {
     fn default() -> Self {
-        Self { max_unused_percent: 10, wait: Duration::from_mins(60), dry_run: false }
+        Self { max_unused_percent: 10, wait: Duration::from_mins(60), dry_run: None }
     }
 }
 
@@ -107,7 +107,7 @@ pub fn prune_with(
     let mut prune = Prune { repository, signer, options, cut_offs, report: PruneReport::default() };
     let lists = repository.read_whole_lists()?;
     if let Some(open) = lists.open.clone() {
-        if options.dry_run {
+        if prune.options.dry_run.is_some() {
             prune.report.waiting_for.push(format!("condemn list {} to be concluded", open.number));
         } else if !prune.undisturbed(|prune| prune.conclude(&open))? {
             return Ok(prune.report);
@@ -151,7 +151,7 @@ impl Prune<'_> {
         self.report.live_bytes = proposal.live_bytes;
         self.report.total_bytes = proposal.total_bytes;
         self.report.condemned_packs += proposal.packs.len() as u64;
-        if self.options.dry_run {
+        if self.options.dry_run.is_some() {
             self.report.deleted_bytes = proposal.freed_bytes;
             return Ok(());
         }
@@ -184,7 +184,11 @@ impl Prune<'_> {
 
     /// What a new list should name, and dead objects that earlier prunes left behind.
     fn propose(&self, lists: &Lists) -> Result<(Proposal, BulkSet)> {
-        let snapshots = self.repository.needed_snapshots(|| self.pinned())?;
+        let mut snapshots = self.repository.needed_snapshots(|| self.pinned())?;
+        if let Some(forgotten_then) = &self.options.dry_run {
+            let pinned = self.pinned()?;
+            snapshots.retain(|p| !forgotten_then.contains(&p.slot) || pinned.contains(&p.slot));
+        }
         let reader = Reader::with_index(self.repository, Arc::new(self.repository.load_whole_index(lists)?));
         let index = reader.index();
         let live = mark(&reader, &snapshots)?;
@@ -260,7 +264,7 @@ impl Prune<'_> {
         for lease in self.writer_leases()? {
             if self.repository.slot(&lease.position)?.is_none() {
                 pinned.extend(lease.base);
-            } else if !self.options.dry_run {
+            } else if self.options.dry_run.is_none() {
                 self.remove_lease(&lease.position)?;
             }
         }

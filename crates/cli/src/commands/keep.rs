@@ -76,8 +76,8 @@ pub(crate) fn prune(context: &Context, args: &PruneArgs) -> Result<Outcome, Fail
     let forgotten = apply_retention(context, &repository, args)?;
     let progress = Arc::new(Progress::default());
     let shown = context.output.progress("pruning", &progress);
-    let options =
-        PruneOptions { max_unused_percent: args.max_unused, wait: args.wait, dry_run: args.dry_run };
+    let dry_run = args.dry_run.then(|| forgotten.iter().map(|published| published.slot.clone()).collect());
+    let options = PruneOptions { max_unused_percent: args.max_unused, wait: args.wait, dry_run };
     let report = lifeboat_repository::prune(&repository, options)?;
     drop(shown);
     context.output.result(
@@ -158,10 +158,9 @@ fn prune_text(
         writeln!(text, "the claim of {position} had lapsed and was voided")?;
     }
     if dry_run {
-        // Tombstones were not written, so that only what is garbage already can be counted.
         return writeln!(
             text,
-            "{} would be freed of what was forgotten before; {} needed of {} stored",
+            "{} would be freed; {} needed of {} stored",
             bytes(report.deleted_bytes),
             bytes(report.live_bytes),
             bytes(report.total_bytes)

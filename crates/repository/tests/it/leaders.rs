@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "tests; the lint only knows functions that are marked as such")]
 
+use crate::logs::directory_repository;
 use crate::support::*;
 use lifeboat_base::clock::Timestamp;
 use lifeboat_objects::{Key, ObjectStore, list_all};
@@ -10,6 +11,8 @@ use lifeboat_repository::{
     Candidate, CheckOptions, Effective, Leadership, Monotonic, Outcome, PruneOptions, Published, Repository,
     SnapshotWriter, Standing, check, copy, effective, prune,
 };
+use std::path::Path;
+use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Barrier};
 use std::time::Duration;
@@ -306,8 +309,9 @@ fn what_does_not_count_is_no_base_no_latest_and_not_copied_but_keeps_its_content
     // Whoever names it finds it, and prune keeps what it needs until it is forgotten.
     let found = house.repository.find_snapshot(Some(&shared), &late.id.to_string()).unwrap();
     house.clock.advance(Duration::from_secs(3600));
-    let options = PruneOptions { wait: Duration::ZERO, max_unused_percent: 0, ..PruneOptions::default() };
-    prune(&house.repository, options).unwrap();
+    let options =
+        || PruneOptions { wait: Duration::ZERO, max_unused_percent: 0, ..PruneOptions::default() };
+    prune(&house.repository, options()).unwrap();
     assert_eq!(restore(&house.repository, &found).unwrap(), sample(7));
     let report = check(&house.repository, CheckOptions { read_data: true, threads: 1 }, &|_, _| ()).unwrap();
     assert!(report.is_whole() && report.void == [late.slot.to_string()], "{report:?}");
@@ -320,7 +324,7 @@ fn what_does_not_count_is_no_base_no_latest_and_not_copied_but_keeps_its_content
     assert_eq!(ids(&target.snapshots(None, &mut Vec::new()).unwrap()), ids(std::slice::from_ref(&kept)));
     house.repository.forget(&house.repository.writer().unwrap(), &found, "test").unwrap();
     assert!(counted(&house).void.is_empty());
-    assert!(prune(&house.repository, options).unwrap().deleted_packs > 0);
+    assert!(prune(&house.repository, options()).unwrap().deleted_packs > 0);
 }
 
 #[test]
@@ -345,4 +349,86 @@ fn where_the_leader_cannot_be_told_its_snapshots_are_named_and_kept() {
     prune(&house.repository, PruneOptions { wait: Duration::ZERO, ..PruneOptions::default() }).unwrap();
     let elsewhere = house.open_elsewhere(tempfile::tempdir().unwrap().path()).unwrap();
     restore(&elsewhere, &published).unwrap();
+}
+
+// Real processes, really killed.
+
+const CHILD_ROOM: &str = "LIFEBOAT_LEADER_CHILD";
+
+fn stands(repository: &Arc<Repository>, clock: &Observer) -> Candidate {
+    Candidate::new(repository, &repository.writer().unwrap(), STALE, Arc::new(clock.clone()))
+}
+
+/// Leads, gives three signs of life, publishes once and resigns. As a child of a test it dies on the way.
+#[test]
+fn leading() {
+    let child = std::env::var(CHILD_ROOM).ok();
+    let alone = tempfile::tempdir().unwrap();
+    let room = child.as_deref().map_or(alone.path(), Path::new);
+    let repository = directory_repository(room, "leader");
+    let Outcome::Leading(mut leadership) = stands(&repository, &Observer::default()).stand().unwrap() else {
+        panic!("nobody else leads");
+    };
+    for _ in 0..3 {
+        assert_eq!(leadership.heartbeat().unwrap(), Standing::Current);
+    }
+    let mut writer = SnapshotWriter::begin(&repository, source("shared")).unwrap();
+    writer.set_leadership(&leadership.fix(&dataset("shared")).unwrap());
+    writer.finish(Metadata::default()).unwrap();
+    leadership.resign().unwrap();
+}
+
+/// Whether a process that leads, with this failpoint armed, came to its end.
+fn leads_until(room: &Path, failpoint: &str) -> bool {
+    Command::new(std::env::current_exe().unwrap())
+        .args(["leaders::leading", "--exact", "--nocapture", "--test-threads=1"])
+        .env(CHILD_ROOM, room)
+        .env("LIFEBOAT_FAILPOINTS", failpoint)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .unwrap()
+        .success()
+}
+
+#[test]
+fn a_leader_killed_anywhere_is_followed_by_exactly_one() {
+    // Where it dies; whether its generation exists then, how many signs of life, whether it published.
+    for (failpoint, led, beats, published) in [
+        ("leader::before-claim=kill", false, 0, false),
+        ("leader::claimed=kill", true, 0, false),
+        ("leader::before-heartbeat=kill", true, 0, false),
+        ("leader::before-heartbeat=2*kill", true, 2, false),
+        ("leader::before-heartbeat=3*kill", true, 3, true),
+        ("leader::before-heartbeat=3*error", true, 3, true),
+    ] {
+        let room = tempfile::tempdir().unwrap();
+        drop(directory_repository(room.path(), "leader"));
+        assert!(!leads_until(room.path(), failpoint), "{failpoint} ended it");
+        let repository = directory_repository(room.path(), "observer");
+        assert_eq!(repository.leaders().unwrap().contains_key(&1), led, "{failpoint}");
+        let store =
+            lifeboat_objects::directory::DirectoryStore::create(room.path().join("repository")).unwrap();
+        assert_eq!(list_all(&store, "heartbeats/").unwrap().len(), beats, "{failpoint}");
+        let snapshots = repository.snapshots(None, &mut Vec::new()).unwrap();
+        assert_eq!(snapshots.len(), usize::from(published), "{failpoint}");
+        // Whoever stands next leads: at once where nobody did, else when the dead one is stale.
+        let clock = Observer::default();
+        let mut candidate = stands(&repository, &clock);
+        if led {
+            assert!(
+                matches!(candidate.stand().unwrap(), Outcome::Following { generation: 1, .. }),
+                "{failpoint}"
+            );
+            clock.advance(STALE);
+        }
+        let Outcome::Leading(mut next) = candidate.stand().unwrap() else { panic!("{failpoint}") };
+        assert_eq!(next.generation(), if led { 2 } else { 1 }, "{failpoint}");
+        assert_eq!(next.heartbeat().unwrap(), Standing::Current);
+        // What the dead one published counts, and the same process started again follows.
+        assert_eq!(repository.snapshots(None, &mut Vec::new()).unwrap(), snapshots, "{failpoint}");
+        assert!(!leads_until(room.path(), ""), "{failpoint}: it stands again while another leads");
+        next.resign().unwrap();
+        assert!(leads_until(room.path(), ""), "{failpoint}: the other one resigned");
+    }
 }

@@ -31,8 +31,15 @@ fn what_nobody_needs_goes_and_the_rest_restores() {
     let (first, second) = (house.backup(&sample(1)), house.backup(&sample(2)));
     let before = pack_bytes(&house);
     assert_eq!(prune_now(&house).deleted_packs, 0, "everything is needed");
+    let dry_run = |forgotten_then: &[&Published]| {
+        let dry_run = Some(forgotten_then.iter().map(|published| published.slot.clone()).collect());
+        prune(&house.repository, PruneOptions { dry_run, ..options() }).unwrap()
+    };
+    let foreseen = dry_run(&[&first]);
+    assert_eq!(dry_run(&[]).deleted_bytes, 0, "without forgetting nothing goes");
     forget(&house, &first);
-    let dry = prune(&house.repository, PruneOptions { dry_run: true, ..options() }).unwrap();
+    let dry = dry_run(&[]);
+    assert_eq!(foreseen.deleted_bytes, dry.deleted_bytes);
     assert!(dry.deleted_bytes > before / 3, "{dry:?}");
     assert_eq!(pack_bytes(&house), before, "a dry run deletes nothing");
     let report = prune_now(&house);

@@ -313,7 +313,7 @@ fn one_junk_object_stopped_all_readers() {
     // Prune refuses, and names one after the other until none is left that could be a genuine one.
     let options = PruneOptions { wait: Duration::ZERO, ..PruneOptions::default() };
     let mut refused = Vec::new();
-    while let Err(error) = prune(&house.repository, options) {
+    while let Err(error) = prune(&house.repository, options.clone()) {
         let RepositoryError::Damaged { object, .. } = &error else { panic!("{error}") };
         assert!(junk.contains(object), "{error}");
         assert!(lifeboat_base::Hint::hint(&error).unwrap().contains("remove"), "{error}");
