@@ -59,12 +59,25 @@ pub fn fuzz_names(text: &str) -> bool {
     let Ok(key) = Key::new(text) else { return false };
     let position = layout::position(&key);
     if let Some(position) = &position {
-        assert_eq!(layout::position(&layout::snapshot(position)).as_ref(), Some(position));
+        assert!(
+            [layout::snapshot(position), layout::tombstone(position)].contains(&key),
+            "{key} has one form"
+        );
     }
     let bulk = layout::bulk_name(&key);
     if let Some(name) = &bulk {
-        assert_eq!(layout::bulk_name(&layout::pack(name)), bulk);
+        assert!([layout::pack(name), layout::index(name)].contains(&key), "{key} has one form");
     }
-    let named = position.is_some() | bulk.is_some() | layout::ticket(&key).is_some();
-    named | layout::lease_parts(&key).is_some() | layout::listed_number(&key).is_some()
+    let lease = layout::lease_parts(&key);
+    if let Some((position, renewal)) = &lease {
+        assert_eq!(layout::lease(position, *renewal), key, "a lease has one form");
+    }
+    let log = layout::log_name(&key);
+    if let Some(name) = &log {
+        let same = layout::log(name, 0);
+        let digits = same.as_str().len() - 16;
+        assert_eq!(same.as_str()[..digits], key.as_str()[..digits], "a log has one form but for its nonce");
+    }
+    let named = position.is_some() | bulk.is_some() | lease.is_some() | log.is_some();
+    named | layout::ticket(&key).is_some() | layout::listed_number(&key).is_some()
 }
