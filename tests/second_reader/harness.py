@@ -211,6 +211,68 @@ def forged_roster(repository, copy, how):
         file.write(b"LBO\1" + bytes([structures.ROSTER]) + bytes(7) + cbor2.dumps([body, signatures]))
 
 
+class Forge:
+    """A copy of a repository, and its root's key, which the passphrase opens: whatever it signs is genuine."""
+
+    def __init__(self, repository, copy):
+        shutil.copytree(repository, copy)
+        self.path = copy
+        self.opened = reader.Repository(copy, os.environ["LIFEBOAT_PASSPHRASE"])
+        self.root = Ed25519PrivateKey.from_private_bytes(self.opened.unlock(os.environ["LIFEBOAT_PASSPHRASE"])[5])
+
+    def put(self, name, kind, body, key):
+        """An open envelope, whatever the layout says of sealing: readers take it as it is."""
+        body = cbor2.dumps(body)
+        signature = [identity(key), key.sign(structures.message(kind, body))]
+        path = os.path.join(self.path, name)
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        with open(path, "xb") as file:
+            file.write(b"LBO\1" + bytes([kind]) + bytes(7) + cbor2.dumps([body, [signature]]))
+
+    def roster(self, writers):
+        folder = os.path.join(self.path, "roster")
+        with open(os.path.join(folder, sorted(os.listdir(folder))[-1]), "rb") as file:
+            old = structures.open_envelope(file.read(), (structures.ROSTER,))
+        body = cbor2.loads(old.body)
+        body[1], body[2], body[3] = body[1] + 1, structures.sha256(old.body), body[3] + writers
+        self.put(f"roster/{body[1]:012}", structures.ROSTER, body, self.root)
+
+
+def identity(key):
+    return structures.key_id(key.public_key().public_bytes_raw())
+
+
+def newer_roster(repository, copy):
+    """A roster of the root's, with a writer whose role nobody knows yet."""
+    key = Ed25519PrivateKey.generate().public_key().public_bytes_raw()
+    Forge(repository, copy).roster([{0: key, 1: "later", 2: 9, 3: [], 4: 0}])
+
+
+def led(repository, copy, unknown):
+    """Two leaders, of whom the first publishes once more after the second has taken over; `unknown`: and once
+    under a generation that nobody led."""
+    forge = Forge(repository, copy)
+    [snapshot], _ = forge.opened.snapshots()
+    a, b = (Ed25519PrivateKey.from_private_bytes(bytes([n]) * 32) for n in (1, 2))
+    forge.roster([{0: key.public_key().public_bytes_raw(), 1: "leader", 2: 0, 3: [], 4: 0} for key in (a, b)])
+    for generation, key in ((1, a), (2, b)):
+        body = {0: forge.opened.id, 1: generation, 2: identity(key), 3: 0, 4: bytes(16)}
+        forge.put(f"leaders/{generation:012}", structures.LEADER, body, key)
+    dataset, tips = snapshot["position"][0], f"{identity(a).hex()}:2"
+    slots = [(a, 1, 1, ""), (a, 2, 1, ""), (b, 1, 2, tips), (a, 3, 1, ""), (b, 2, 2, tips)]
+    for key, number, generation, fact in slots + [(a, 4, 3, "")] * int(unknown):
+        facts = dict(sorted((snapshot["body"][11] | {"leader-tips": fact}).items()))
+        body = snapshot["body"] | {1: [dataset, identity(key), number], 11: facts, 13: generation}
+        body[3] += 10**9 * (number + 10 * generation)
+        body.pop(2, None)
+        forge.put(f"snapshots/{dataset}/{identity(key).hex()}/{number:012}", structures.SNAPSHOT, body, key)
+
+
+def lists(listed, count, failed):
+    listed = load(listed)
+    assert (len(listed["snapshots"]), len(listed["unreadable"])) == (int(count), int(failed)), listed
+
+
 def moved(repository, copy):
     """A copy of the repository with the one snapshot at the next place as well."""
     shutil.copytree(repository, copy)

@@ -41,7 +41,8 @@ def maintainer(writer):
     return writer[2] == MAINTAIN
 
 
-POSITION = r"/([a-z0-9][a-z0-9._-]{0,99})/([0-9a-f]{32})/([0-9]{12})"
+NUMBER = r"((?!0{12})[0-9]{12})"  # from 1; only those of renewals start at 0, and nobody here reads them
+POSITION = r"/([a-z0-9][a-z0-9._-]{0,99})/([0-9a-f]{32})/" + NUMBER
 
 
 class Repository:
@@ -99,7 +100,7 @@ class Repository:
         raise Bad("this secret opens no key slot")
 
     def load_roster(self):
-        for name, (number,) in reversed(self.names("roster/([0-9]{12})")):
+        for name, (number,) in reversed(self.names("roster/" + NUMBER)):
             roster = None
             with passed_over(name):  # anybody who can create objects can put something at a higher number
                 roster = self.get(name, ROSTER)
@@ -134,7 +135,7 @@ class Repository:
     def load_origins(self):
         """[Copies]: {repository of the origin: its writers}, of each the highest number."""
         origins = {}
-        for name, (root, number) in self.names("origins/([0-9a-f]{32})/([0-9]{12})"):
+        for name, (root, number) in self.names("origins/([0-9a-f]{32})/" + NUMBER):
             with passed_over(name):
                 origin = self.get(name, ORIGIN)
                 fields = cbor(origin.body)
@@ -202,7 +203,7 @@ class Repository:
     def leaders(self):
         """{generation: the writer that led it}"""
         leaders = {}
-        for name, (number,) in self.names("leaders/([0-9]{12})"):
+        for name, (number,) in self.names("leaders/" + NUMBER):
             with passed_over(name):
                 thing = self.get(name, LEADER)
                 writer = key_id(self.signer(thing, lambda writer: writer[2] != WRITE_ONLY)[0])
@@ -260,7 +261,7 @@ class Repository:
         """Those that count: up to the highest that is good. [Lists and verdicts]"""
         found, errors = {}, {}
         for prefix, kind in (("verdicts", VERDICT), ("condemned", CONDEMNED)):
-            for name, (number,) in self.names(prefix + "/([0-9]{12})"):
+            for name, (number,) in self.names(f"{prefix}/{NUMBER}"):
                 try:
                     found[prefix, int(number)] = self.body(name, kind, maintainer, {1: int(number)})
                 except FileNotFoundError:

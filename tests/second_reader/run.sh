@@ -194,6 +194,29 @@ cp -a repo gap
 rm gap/condemned/000000000001
 check "refuses a verdict without its list" refuses "condemned/1: a gap" gap restore "$newest" gone-gap
 
+# --- leaders, and objects that are open where writers seal them; a machine of its own, which has seen nothing ------
+
+(
+    export LIFEBOAT_STATE=$work/state-led
+    harness led small led 0
+    reader led list >list
+    asked --repository led points >points
+    check "two leaders: what came too late from the first does not count" harness lists list 5 0
+    check "two leaders: the same snapshots" harness same-list list points
+    harness led small unled 1
+    reader unled list >list && code=0 || code=$?
+    check "names the snapshot whose leader nobody knows" harness lists list 5 1
+    check "and does not call it whole" [ "$code" = 1 ]
+    "$program" --quiet --json --repository unled points >points 2>said || true
+    check "as the program does" harness same-list list points
+    harness newer-roster small newer
+    check "refuses a roster of the root's with an unknown role" refuses "needs a newer reader" newer list
+    newer() { ! "$program" --quiet --repository newer points >said 2>&1 && grep -q "does not know" said; }
+    check "as the program does" newer
+    echo "$passed $failed" >counts
+)
+read -r passed failed <counts
+
 echo
 echo "$passed passed, $failed failed"
 [ "$failed" = 0 ]

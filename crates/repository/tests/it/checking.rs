@@ -141,3 +141,73 @@ fn repositories_of_different_origin_do_not_copy() {
     let first = house.backup(&sample(1));
     assert!(copy(&house.repository, &other.repository, &[first]).is_err());
 }
+
+#[test]
+fn a_copy_gives_back_what_the_origin_lost() {
+    let house = House::new();
+    let first = house.backup(&sample(1));
+    let (store, state) = (Arc::new(MemoryStore::new()), tempfile::tempdir().unwrap());
+    let target = copy_of(&house, &store, &state);
+    copy(&house.repository, &target, std::slice::from_ref(&first)).unwrap();
+    for prefix in ["snapshots/", "packs/", "index/"] {
+        for listed in list_all(&*house.store, prefix).unwrap() {
+            house.store.delete(&listed.key).unwrap();
+        }
+    }
+    assert!(house.repository.snapshots(None, &mut Vec::new()).unwrap().is_empty());
+    let copied = target.find_snapshot(None, &first.id.to_string()).unwrap();
+    let report = copy(&target, &house.repository, std::slice::from_ref(&copied)).unwrap();
+    assert_eq!(report.copied, [first.id]);
+    let back = house.repository.find_snapshot(None, &first.id.to_string()).unwrap();
+    assert_eq!(back.snapshot, first.snapshot, "what was signed is the same, wherever it stands now");
+    assert_eq!(restore(&house.repository, &back).unwrap(), sample(1));
+}
+
+#[test]
+fn a_copy_of_a_copy_is_made_from_the_origin_or_refused_before_anything_is_stored() {
+    let house = House::new();
+    let first = house.backup(&sample(1));
+    let (stores, states) =
+        ([(); 2].map(|()| Arc::new(MemoryStore::new())), [(); 2].map(|()| tempfile::tempdir().unwrap()));
+    let second = copy_of(&house, &stores[0], &states[0]);
+    let third = copy_of(&house, &stores[1], &states[1]);
+    copy(&house.repository, &second, std::slice::from_ref(&first)).unwrap();
+    let copied = second.find_snapshot(None, &first.id.to_string()).unwrap();
+    // The third was made as a copy of the first: it knows its roster, and takes its snapshots from anywhere.
+    if let Err(error) = copy(&second, &third, std::slice::from_ref(&copied)) {
+        assert!(error.to_string().contains("copy its snapshots from that one"), "{error}");
+        assert!(list_all(&*stores[1], "snapshots/").unwrap().is_empty());
+        copy(&house.repository, &third, std::slice::from_ref(&first)).unwrap();
+    }
+    let there = third.find_snapshot(None, &first.id.to_string()).unwrap();
+    assert_eq!(restore(&third, &there).unwrap(), sample(1));
+}
+
+#[test]
+fn a_damaged_roster_of_an_origin_is_named_and_does_not_keep_the_copy_shut() {
+    let house = House::new();
+    let first = house.backup(&sample(1));
+    let (store, state) = (Arc::new(MemoryStore::new()), tempfile::tempdir().unwrap());
+    let target = copy_of(&house, &store, &state);
+    copy(&house.repository, &target, std::slice::from_ref(&first)).unwrap();
+    backup(&target, "own", &sample(2)).unwrap();
+    let keys: Vec<Key> =
+        list_all(&*store, "origins/").unwrap().into_iter().map(|listed| listed.key).collect();
+    for key in &keys {
+        let mut bytes = store.get(key).unwrap();
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 1;
+        store.overwrite(key, &bytes);
+    }
+    let unlock = lifeboat_repository::Unlock::Command(Secret::new(vec![3; 32]));
+    let empty = tempfile::tempdir().unwrap();
+    let opened =
+        Repository::open(store, &unlock, environment(empty.path(), &house.clock)).map(Arc::new).unwrap();
+    let mut unreadable = Vec::new();
+    let listed = opened.snapshots(None, &mut unreadable).unwrap();
+    assert_eq!((listed.len(), unreadable.len()), (1, 1), "{unreadable:?}");
+    let report = check(&opened, CheckOptions::default(), &|_, _| ()).unwrap();
+    for key in keys {
+        assert!(report.problems.iter().any(|p| p.object == key.as_str()), "{report:?}");
+    }
+}
