@@ -145,6 +145,7 @@ class Repository:
                 need(fields[0] == self.id != fields[1] and fields[1] == inner[0]
                      and fields[4] == inner[1] == int(number) and key_id(fields[2]).hex() == root,
                      "it belongs elsewhere")
+                need(all(writer[2] in (WRITE, WRITE_ONLY, MAINTAIN) for writer in inner[3]), "an unknown role")
                 origins[inner[0]] = {key_id(writer[0]): writer for writer in inner[3]}
         return origins
 

@@ -134,6 +134,48 @@ fn every_vector_is_described_and_every_description_has_its_vector() {
     assert_eq!(described, files);
 }
 
+/// The chapters of the format that say what bytes mean. Copies and lists stand under Bodies; the other
+/// chapters are rules.
+const CHAPTERS: [&str; 16] = [
+    "Layout",
+    "Envelope",
+    "Signatures",
+    "Key slots",
+    "Recovery key",
+    "Epochs",
+    "Bodies",
+    "Identities of chunks and pages",
+    "Chunker",
+    "Packs",
+    "Index",
+    "Trees",
+    "Lists of chunks",
+    "Page maps",
+    "Logs",
+    "Leaders",
+];
+
+#[test]
+fn every_chapter_with_structures_has_vectors_and_every_vector_a_chapter() {
+    let description = std::fs::read_to_string(directory().join("vectors.json")).unwrap();
+    let named: BTreeSet<&str> = description
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("\"section\": \"")?.strip_suffix("\","))
+        .collect();
+    for chapter in CHAPTERS {
+        assert!(named.contains(chapter), "no vector shows what {chapter} says");
+    }
+    let format = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/format.md");
+    let text = std::fs::read_to_string(format).unwrap();
+    let headings: BTreeSet<&str> = text
+        .lines()
+        .filter_map(|line| line.strip_prefix("## ").or_else(|| line.strip_prefix("### ")))
+        .collect();
+    for chapter in named {
+        assert!(headings.contains(chapter), "the format has no chapter {chapter}");
+    }
+}
+
 #[test]
 fn identities() {
     exact("chunk-id", &[id_key().chunk(b"lifeboat").0, id_key().chunk(b"").0].concat());

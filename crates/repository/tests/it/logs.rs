@@ -335,6 +335,36 @@ fn damage_is_named_unless_another_object_stands_in() {
 }
 
 #[test]
+fn a_damaged_object_was_no_fork_for_what_follows_it() {
+    let house = House::new();
+    let (_state, other) = elsewhere(&house);
+    let mut a = open(&house.repository);
+    for range in [0..10, 10..20, 20..30] {
+        ship(&mut a, &house, BYTES, range);
+    }
+    let damaged = objects_of(&house, 10..20).remove(0);
+    flip(&house, &damaged, 3);
+    // Another writer's object stands in for it; what comes next names the damaged one, whose head is good.
+    let signer = other.writer().unwrap();
+    let mut b = LogWriter::open_at(&other, &signer, &dataset("db"), &lineage(), 10).unwrap();
+    ship(&mut b, &house, BYTES, 10..20);
+    assert_holds(&house.repository, BYTES, 0..30);
+    // With other content there is no telling whose branch goes on.
+    let house = House::new();
+    let (_state, other) = elsewhere(&house);
+    let mut a = open(&house.repository);
+    for range in [0..10, 10..20, 20..30] {
+        ship(&mut a, &house, BYTES, range);
+    }
+    flip(&house, &objects_of(&house, 10..20).remove(0), 3);
+    let signer = other.writer().unwrap();
+    let mut b = LogWriter::open_at(&other, &signer, &dataset("db"), &lineage(), 10).unwrap();
+    ship(&mut b, &house, FakeStore { seed: 99, ..BYTES }, 10..20);
+    let error = read(&house.repository, 0..30).unwrap_err();
+    assert!(matches!(error, LogError::Unlinked { position: 20, .. }), "{error}");
+}
+
+#[test]
 fn a_thawed_leader_that_ships_the_same_does_no_harm() {
     let house = House::new();
     let (_state, other) = elsewhere(&house);
