@@ -97,12 +97,14 @@ impl Chunker {
         let (lanes, _) = data.as_chunks::<LANE_BYTES>();
         let [first, second, third, fourth] = lanes else { return true };
         let mut h = [*hash, self.window(first), self.window(second), self.window(third)];
+        // The mask's bits are the highest, so that one comparison tells.
+        let most = !mask;
         for at in 0..LANE_BYTES {
             h[0] = self.rolled(h[0], first[at]);
             h[1] = self.rolled(h[1], second[at]);
             h[2] = self.rolled(h[2], third[at]);
             h[3] = self.rolled(h[3], fourth[at]);
-            if h[0] & mask == 0 || h[1] & mask == 0 || h[2] & mask == 0 || h[3] & mask == 0 {
+            if h[0] <= most || h[1] <= most || h[2] <= most || h[3] <= most {
                 return true;
             }
         }

@@ -297,7 +297,7 @@ impl ChunkRole {
 }
 
 /// How many entries share one place of [`Places`], on average.
-const ENTRIES_PER_PLACE: usize = 8;
+const ENTRIES_PER_PLACE: usize = 2;
 
 /// The first bytes of an identity as a number that sorts as identities do. Identities are keyed hashes, so
 /// that these bytes nearly always decide.

@@ -337,7 +337,8 @@ impl SnapshotWriter {
         buffer: &mut Vec<u8>,
     ) -> Result<(Vec<ChunkId>, u64)> {
         let max = self.chunker.max_bytes();
-        buffer.resize(2 * max, 0);
+        // Room to cut several chunks before what is left is moved to the front.
+        buffer.resize(3 * max, 0);
         let (mut start, mut end, mut total) = (0, 0, 0u64);
         let mut chunks = Vec::new();
         loop {
