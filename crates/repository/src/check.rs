@@ -423,6 +423,8 @@ impl Check<'_> {
                 to_read.push(number as u32);
             }
         }
+        // The largest first: the memory that it takes then serves all others, and threads end together.
+        to_read.sort_unstable_by_key(|pack| std::cmp::Reverse(index.packs[*pack as usize].size_bytes));
         self.report.garbage_objects = sizes.keys().filter(|name| !lists.is_condemned(name)).count() as u64;
         self.read_packs(index, &to_read, progress, &mut bad);
         Ok(bad)
