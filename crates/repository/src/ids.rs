@@ -74,9 +74,17 @@ impl BulkName {
 }
 
 /// The name of a dataset: 1 to 100 of `a-z 0-9 . _ -`, starting with a letter or digit.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Encode)]
 #[cbor(transparent)]
 pub struct DatasetName(#[n(0)] String);
+
+/// What a body calls a dataset becomes part of the names of objects, so that it is checked as it is read.
+impl<'b, C> Decode<'b, C> for DatasetName {
+    fn decode(d: &mut minicbor::Decoder<'b>, _: &mut C) -> Result<Self, minicbor::decode::Error> {
+        let at = d.position();
+        Self::new(d.str()?).map_err(|_| minicbor::decode::Error::message("it cannot name a dataset").at(at))
+    }
+}
 
 /// A text that cannot name a dataset.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -155,6 +163,21 @@ mod tests {
         }
         for bad in ["", ".x", "-x", "Users", "a/b", "a b", "é", &"x".repeat(101)] {
             assert_eq!(DatasetName::new(bad), Err(InvalidDatasetName(bad.to_owned())));
+        }
+    }
+
+    #[test]
+    fn a_name_in_a_body_that_no_dataset_has_ended_whoever_looked_for_its_object() {
+        let position = |name: &str| Position {
+            dataset: DatasetName(name.to_owned()),
+            writer: WriterId([7; 16]),
+            number: 1,
+        };
+        let good = crate::bodies::encode(&position("users"));
+        assert_eq!(crate::bodies::decode::<Position>(&good).unwrap(), position("users"));
+        for bad in ["", "a/b", "..", "Users", "a\0", "é", &"x".repeat(101)] {
+            let body = crate::bodies::encode(&position(bad));
+            assert!(crate::bodies::decode::<Position>(&body).is_err(), "{bad}");
         }
     }
 }
