@@ -179,6 +179,10 @@ impl Run {
             crashsafe::create_dir_all(&writer.output)?;
         }
         init(&writers[0].lifeboat)?;
+        for writer in &writers {
+            // A key pair does not prove the root to a machine: it learns it from the passphrase.
+            Lifeboat { key_file: None, ..writer.lifeboat.clone() }.json(["points"])?;
+        }
         Ok(Self {
             options: options.clone(),
             writers,
