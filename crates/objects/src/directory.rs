@@ -15,13 +15,14 @@ use crate::{Creation, Key, Listed, MAX_OBJECT_BYTES, ObjectError, ObjectErrorKin
 use lifeboat_base::clock::Timestamp;
 use lifeboat_base::crashsafe::{self, CrashsafeError, TEMPORARY_PREFIX};
 use lifeboat_base::{failpoint, hex, random};
+use rustix::buffer::spare_capacity;
 use rustix::fs::OFlags;
-use rustix::io::Errno;
+use rustix::io::{Errno, pread};
 use std::collections::HashSet;
 use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, ErrorKind, Read};
 use std::ops::ControlFlow;
-use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
@@ -334,13 +335,10 @@ impl ObjectStore for DirectoryStore {
                 self.truncated(key, format!("{length} bytes from {offset} of an object of {size_bytes}"))
             );
         }
-        let mut bytes = vec![0; length];
-        match file.read_exact_at(&mut bytes, offset) {
-            Ok(()) => Ok(bytes),
-            Err(error) if error.kind() == ErrorKind::UnexpectedEof => {
-                Err(self.truncated(key, error.to_string()))
-            }
-            Err(error) => Err(self.about_object("get", key, error)),
+        match read_at(&file, offset, length) {
+            Ok(bytes) if bytes.len() == length => Ok(bytes),
+            Ok(_) => Err(self.truncated(key, "failed to fill whole buffer".to_owned())),
+            Err(error) => Err(self.about_object("get", key, error.into())),
         }
     }
 
@@ -383,6 +381,23 @@ impl ObjectStore for DirectoryStore {
     fn location(&self) -> String {
         location(&self.root)
     }
+}
+
+/// Up to `length` bytes from `offset`, fewer only where the file ends. What is read into is not cleared first:
+/// of packs, every block of a restore comes this way.
+fn read_at(file: &File, offset: u64, length: usize) -> Result<Vec<u8>, Errno> {
+    let mut bytes = Vec::with_capacity(length);
+    while bytes.len() < length {
+        let at = offset + bytes.len() as u64;
+        match pread(file, spare_capacity(&mut bytes), at) {
+            Ok(0) => break,
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    // A vector may have room for more than was asked for.
+    bytes.truncate(length);
+    Ok(bytes)
 }
 
 /// An object of that name is there; whoever made it may not have synced its directory yet, and the caller
@@ -469,6 +484,16 @@ mod tests {
         ] {
             assert_eq!(kind_of(&io::Error::from(errno)), kind, "{errno:?}");
         }
+    }
+
+    #[test]
+    fn a_file_that_ends_early_gives_fewer_bytes_and_never_more_than_asked() {
+        let mut file = tempfile::tempfile().unwrap();
+        io::Write::write_all(&mut file, b"0123456789").unwrap();
+        assert_eq!(read_at(&file, 2, 3).unwrap(), b"234");
+        assert_eq!(read_at(&file, 8, 1 << 20).unwrap(), b"89");
+        assert_eq!(read_at(&file, 10, 1).unwrap(), b"");
+        assert_eq!(read_at(&file, 3, 0).unwrap(), b"");
     }
 
     #[test]
