@@ -107,6 +107,9 @@ pub(crate) fn decode(body: &[u8]) -> std::result::Result<(RepositoryId, Vec<Inde
     if total != Some(body.len()) {
         return Err(IndexError("its counts and its length disagree"));
     }
+    if blocks.saturating_add(entries).saturating_add(deltas) > MAX_ENTRIES {
+        return Err(IndexError("it has more entries than index objects may have"));
+    }
     let (pack_part, rest) = body[HEADER..].split_at(packs * PACK_RECORD);
     let (block_part, rest) = rest.split_at(blocks * BLOCK_RECORD);
     let (entry_part, delta_part) = rest.split_at(entries * ENTRY_RECORD);

@@ -46,6 +46,8 @@ mod rewrite;
 mod snapshots;
 mod state;
 mod survey;
+#[cfg(test)]
+mod testing;
 pub mod tree;
 mod trust;
 #[cfg(test)]

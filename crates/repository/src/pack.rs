@@ -22,6 +22,11 @@ const FOOTER_BYTES: usize = 8;
 const TABLE_NONCE: u64 = u64::MAX;
 /// The largest block before compression, so that a forged table cannot exhaust memory.
 pub(crate) const MAX_BLOCK_BYTES: usize = 16 << 20;
+/// The most chunks of a block. A tree of tiny files would else fill a block with more of them than a pack's
+/// table can name.
+pub(crate) const MAX_BLOCK_CHUNKS: usize = 65_536;
+/// The most chunks of a pack: some 7 MiB of a table that may have 16, and no more than an index object takes.
+pub(crate) const MAX_PACK_CHUNKS: usize = 160_000;
 /// The largest pack: bulk objects are one PUT each.
 pub(crate) const MAX_PACK_BYTES: usize = 32 << 20;
 
@@ -141,10 +146,12 @@ impl PackBuilder {
         self.blocks.is_empty()
     }
 
-    /// How large the pack would be with one more block of `bytes`.
-    pub(crate) fn size_with(&self, bytes: usize) -> usize {
-        let chunks: usize = self.blocks.iter().map(|b| b.chunks.len()).sum();
-        self.bytes.len() + bytes + TAG_BYTES + chunks * 80 + self.blocks.len() * 32 + 4096
+    /// Whether one more block fits a pack of `pack_bytes`, its table included.
+    pub(crate) fn has_room(&self, block: &PackableBlock, pack_bytes: usize) -> bool {
+        let chunks = self.blocks.iter().map(|b| b.chunks.len()).sum::<usize>() + block.chunks.len();
+        let table_bytes = chunks * 80 + self.blocks.len() * 32 + 4096;
+        let size = self.bytes.len() + block.bytes.len() + TAG_BYTES + table_bytes;
+        size <= pack_bytes && chunks <= MAX_PACK_CHUNKS
     }
 
     /// Encrypts a block and takes it. Gives back its buffer, empty, for the next one.

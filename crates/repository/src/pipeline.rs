@@ -14,7 +14,9 @@ use crate::error::{RepositoryError, Result};
 use crate::ids::{BulkName, ChunkId};
 use crate::index::{self, IndexedPack};
 use crate::layout;
-use crate::pack::{BlockKind, ChunkRecord, FinishedPack, PackBuilder, PackableBlock};
+use crate::pack::{
+    BlockKind, ChunkRecord, FinishedPack, MAX_BLOCK_CHUNKS, PackBuilder, PackableBlock,
+};
 use crate::repository::Repository;
 use lifeboat_base::failpoint;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -134,7 +136,10 @@ impl Pipeline {
             }
             BlockKind::Node | BlockKind::Delta => NODE_BLOCK_BYTES,
         };
-        let full = |lane: &Lane| !lane.raw.is_empty() && lane.raw.len() + bytes.len() > block_bytes;
+        let full = |lane: &Lane| {
+            let too_large = !lane.raw.is_empty() && lane.raw.len() + bytes.len() > block_bytes;
+            too_large || lane.chunks.len() >= MAX_BLOCK_CHUNKS
+        };
         let lane = self.lane(kind, hint);
         if full(lane) {
             let block = std::mem::take(lane);
@@ -306,7 +311,7 @@ impl Shared {
         let pack_bytes = self.repository.config.pack_bytes as usize;
         let mut open = self.lock_open();
         let full = match &*open {
-            Some(pack) if !pack.is_empty() && pack.size_with(block.bytes.len()) > pack_bytes => open.take(),
+            Some(pack) if !pack.is_empty() && !pack.has_room(&block, pack_bytes) => open.take(),
             _ => None,
         };
         if open.is_none() {
@@ -416,6 +421,7 @@ pub(crate) fn plain(id: ChunkId, bytes: &[u8]) -> ChunkRecord {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::pack;
 
     fn noise(bytes: usize) -> Vec<u8> {
         let mut data = vec![0; bytes];
@@ -429,6 +435,31 @@ mod tests {
         let tried = may_shrink(raw, &mut compressor, &mut scratch).unwrap();
         assert!(scratch.is_empty());
         tried
+    }
+
+    #[test]
+    fn tiny_chunks_without_number_made_a_table_that_nobody_reads() {
+        let repository = crate::testing::repository();
+        let signer = repository.writer().unwrap();
+        let mut pipeline = Pipeline::unindexed(&repository, &signer).unwrap();
+        let count = 500_000;
+        for n in 0..count {
+            let bytes = u32::to_le_bytes(n);
+            let id = repository.keys.id_key.chunk(&bytes);
+            pipeline.push(BlockKind::Data, 0, plain(id, &bytes), &bytes).unwrap();
+        }
+        let packs = pipeline.finish().unwrap().unindexed;
+        let mut chunks = 0;
+        for pack in &packs {
+            let bytes = repository.store.get(&layout::pack(&pack.name)).unwrap();
+            let key = pack::open_key(&bytes, &repository.id(), &repository.keys.epochs).unwrap();
+            let table = pack::read_table(&bytes, &key).unwrap();
+            chunks += table.iter().map(|block| block.chunks.len()).sum::<usize>();
+        }
+        assert_eq!(chunks, count as usize);
+        for group in index::groups(packs) {
+            write_index_object(&repository, &signer, &group).unwrap();
+        }
     }
 
     #[test]
