@@ -298,27 +298,27 @@ impl Reader {
         lost: &Lost<'_>,
     ) -> Result<()> {
         let index = self.index();
-        let (jobs, missing) = plan(&index, requests);
+        let (wanted, missing) = plan(&index, &requests);
         let sink = Sink { deliver, lost };
-        self.run(&index, jobs, threads, sink)?;
+        self.run(&index, &jobs(&wanted), threads, sink)?;
         if missing.is_empty() {
             return Ok(());
         }
         let index = self.refresh(&index)?;
-        let (jobs, missing) = plan(&index, missing);
+        let (wanted, missing) = plan(&index, &missing);
         for request in missing {
             lost(request.token, RepositoryError::MissingChunk(request.source.chunk()))?;
         }
-        self.run(&index, jobs, threads, sink)
+        self.run(&index, &jobs(&wanted), threads, sink)
     }
 
-    fn run(&self, index: &Arc<Index>, jobs: Vec<Job>, threads: usize, sink: Sink<'_>) -> Result<()> {
+    fn run(&self, index: &Arc<Index>, jobs: &[Job<'_>], threads: usize, sink: Sink<'_>) -> Result<()> {
         let (next, failed) = (AtomicUsize::new(0), AtomicBool::new(false));
         let first_error = Mutex::new(None);
         let work = || {
             let mut buffers = Buffers::default();
             while !failed.load(Ordering::Relaxed) {
-                let Some(job) = jobs.get(next.fetch_add(1, Ordering::Relaxed)) else { break };
+                let Some(job) = jobs.get(next.fetch_add(1, Ordering::Relaxed)).copied() else { break };
                 if let Err(error) = self.run_job(index, job, &mut buffers, sink) {
                     failed.store(true, Ordering::Relaxed);
                     first_error.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
@@ -334,7 +334,7 @@ impl Reader {
         first_error.into_inner().unwrap_or_else(PoisonError::into_inner).map_or(Ok(()), Err)
     }
 
-    fn run_job(&self, index: &Arc<Index>, job: &Job, buffers: &mut Buffers, sink: Sink<'_>) -> Result<()> {
+    fn run_job(&self, index: &Arc<Index>, job: Job<'_>, buffers: &mut Buffers, sink: Sink<'_>) -> Result<()> {
         let mut raw = std::mem::take(&mut buffers.raw);
         let block = &index.blocks[job.block as usize];
         let delivered = match self.read_block(index, block, buffers, &mut raw) {
@@ -346,17 +346,17 @@ impl Reader {
         delivered
     }
 
-    fn deliver_block(&self, index: &Arc<Index>, job: &Job, raw: &[u8], sink: Sink<'_>) -> Result<()> {
+    fn deliver_block(&self, index: &Arc<Index>, job: Job<'_>, raw: &[u8], sink: Sink<'_>) -> Result<()> {
         let block = &index.blocks[job.block as usize];
         let name = index.packs[block.pack as usize].name;
         let mut checked: Option<(u32, u32)> = None;
-        for wanted in &job.wanted {
+        for wanted in job.wanted {
             match self.wanted_part(&name, block.kind, wanted, raw, &mut checked) {
-                Ok(bytes) => sink.deliver(&wanted.request, bytes)?,
+                Ok(bytes) => sink.deliver(wanted.request, bytes)?,
                 // The rest of the block may be whole, and so may another copy.
                 Err(error) => {
                     let failed = |copy: &Located| (copy.block, copy.offset) == (job.block, wanted.offset);
-                    self.find_elsewhere(index, &failed, &wanted.request, error, sink)?;
+                    self.find_elsewhere(index, &failed, wanted.request, error, sink)?;
                 }
             }
         }
@@ -368,7 +368,7 @@ impl Reader {
         &self,
         name: &BulkName,
         kind: BlockKind,
-        wanted: &Wanted,
+        wanted: &Wanted<'_>,
         raw: &'r [u8],
         checked: &mut Option<(u32, u32)>,
     ) -> Result<&'r [u8]> {
@@ -380,7 +380,7 @@ impl Reader {
             self.check_identity(name, kind, &wanted.request.source.chunk(), bytes)?;
             *checked = Some(place);
         }
-        self.part(name, &wanted.request, bytes)
+        self.part(name, wanted.request, bytes)
     }
 
     /// The part of a chunk that a request wants; a page is checked against its hash.
@@ -411,7 +411,7 @@ impl Reader {
     fn deliver_elsewhere(
         &self,
         stale: &Arc<Index>,
-        job: &Job,
+        job: Job<'_>,
         error: RepositoryError,
         sink: Sink<'_>,
     ) -> Result<()> {
@@ -425,9 +425,9 @@ impl Reader {
             other => (pack.to_string(), lifeboat_base::report(other)),
         };
         let mut first = Some(error);
-        for wanted in &job.wanted {
+        for wanted in job.wanted {
             let error = first.take().unwrap_or_else(|| RepositoryError::damaged(&object, &what));
-            self.find_elsewhere(&index, &failed, &wanted.request, error, sink)?;
+            self.find_elsewhere(&index, &failed, wanted.request, error, sink)?;
         }
         Ok(())
     }
@@ -497,45 +497,48 @@ struct Buffers {
 }
 
 /// A block and what is wanted of it.
-struct Job {
+#[derive(Clone, Copy)]
+struct Job<'w> {
     block: u32,
-    wanted: Vec<Wanted>,
+    wanted: &'w [Wanted<'w>],
 }
 
-struct Wanted {
-    request: Request,
+/// Where a request is served. Small, since as many are sorted as a tree has chunks: the request stays where
+/// it is.
+struct Wanted<'r> {
+    request: &'r Request,
+    block: u32,
     offset: u32,
     chunk_length: u32,
 }
 
-/// The copy to read: of a page block rather one that has all its slots.
-fn best_copy(index: &Index, id: &ChunkId, role: ChunkRole) -> Option<Located> {
-    let whole = index.serving(id, role).find(|copy| index.block_of(copy).kind != BlockKind::SparsePages);
-    whole.copied().or_else(|| index.find(id, role))
+/// The copy to read: of a page block rather one that has all its slots; among equals the first.
+fn best_copy<'i>(index: &'i Index, id: &ChunkId, role: ChunkRole) -> Option<&'i Located> {
+    index.serving(id, role).min_by_key(|copy| index.block_of(copy).kind == BlockKind::SparsePages)
 }
 
-/// Groups requests by block, in the order in which the blocks lie in their packs; and those for which there
-/// is no copy.
-fn plan(index: &Index, requests: Vec<Request>) -> (Vec<Job>, Vec<Request>) {
+/// Where each request is served, in the order in which the blocks lie in their packs and the chunks in them;
+/// and the requests for which there is no copy.
+fn plan<'r>(index: &Index, requests: &'r [Request]) -> (Vec<Wanted<'r>>, Vec<Request>) {
     let (mut located, mut missing) = (Vec::with_capacity(requests.len()), Vec::new());
     for request in requests {
         match best_copy(index, &request.source.chunk(), request.source.role()) {
-            Some(copy) => {
-                located
-                    .push((copy.block, Wanted { request, offset: copy.offset, chunk_length: copy.length }));
+            Some(&Located { block, offset, length: chunk_length, .. }) => {
+                located.push(Wanted { request, block, offset, chunk_length });
             }
-            None => missing.push(request),
+            None => missing.push(*request),
         }
     }
-    located.sort_by_key(|(block, wanted)| (*block, wanted.offset, wanted.request.token));
-    let mut jobs: Vec<Job> = Vec::new();
-    for (block, wanted) in located {
-        match jobs.last_mut() {
-            Some(job) if job.block == block => job.wanted.push(wanted),
-            _ => jobs.push(Job { block, wanted: vec![wanted] }),
-        }
-    }
-    (jobs, missing)
+    // Stable: a tree is mostly requested in the order in which it was stored, and what is sorted already is
+    // merged, not sorted again.
+    located.sort_by_key(|wanted| (wanted.block, wanted.offset));
+    (located, missing)
+}
+
+/// Groups what is wanted, which is in order, by block.
+fn jobs<'w>(wanted: &'w [Wanted<'w>]) -> Vec<Job<'w>> {
+    let of_one_block = wanted.chunk_by(|a, b| a.block == b.block);
+    of_one_block.map(|wanted| Job { block: wanted[0].block, wanted }).collect()
 }
 
 #[cfg(test)]
