@@ -26,7 +26,7 @@ use crate::tree::{Content, Entry, display_bytes};
 use crate::trust::{Need, Trust};
 use crate::walk::Reference;
 use lifeboat_objects::{Key, list_all};
-use std::cell::RefCell;
+use std::cell::{Ref, RefCell};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -467,7 +467,7 @@ impl Check<'_> {
     /// Every snapshot, with every reference; the files that a damaged or missing chunk costs.
     fn snapshots(&mut self, index: Index, bad: &Bad, snapshots: &[Published]) -> Result<()> {
         let reader = Reader::with_index(self.repository, Arc::new(index));
-        let readable = Readable { reader: &reader, bad, slots: RefCell::default() };
+        let readable = Readable::new(&reader, bad);
         let mut seen = HashSet::new();
         // What was seen is passed over, so that once something is lost, every later snapshot may share it.
         let mut damaged = !bad.is_empty();
@@ -546,27 +546,48 @@ fn is_lost(lost: &BTreeSet<Vec<u8>>, path: &[u8]) -> bool {
 struct Readable<'r> {
     reader: &'r Reader,
     bad: &'r Bad,
+    /// The reader's index, and how many times it had been read again by then.
+    index: RefCell<(usize, Arc<Index>)>,
     /// For each page block of which no whole copy is left: the slots that the others hold.
     slots: RefCell<HashMap<ChunkId, HashSet<u16>>>,
 }
 
-impl Readable<'_> {
+impl<'r> Readable<'r> {
+    fn new(reader: &'r Reader, bad: &'r Bad) -> Self {
+        let index = RefCell::new((reader.refreshed(), reader.index()));
+        Self { reader, bad, index, slots: RefCell::default() }
+    }
+
+    /// The reader's index as it is now. Asked for with every reference, so that it is taken from the reader
+    /// only when it was read again since.
+    fn index(&self) -> Ref<'_, Index> {
+        let refreshed = self.reader.refreshed();
+        if self.index.borrow().0 != refreshed {
+            *self.index.borrow_mut() = (refreshed, self.reader.index());
+        }
+        Ref::map(self.index.borrow(), |(_, index)| &**index)
+    }
+
     /// Whether some copy of what is referred to is in the index and not known to be bad.
     fn has(&self, reference: &Reference) -> bool {
-        let index = self.reader.index();
+        let index = self.index();
         match reference {
             Reference::Node(id) | Reference::Chunk(id) => {
                 self.good(&index, id, ChunkRole::Bytes).next().is_some()
             }
-            Reference::Leaf(id) => self
-                .good(&index, id, ChunkRole::Leaf)
-                .any(|copy| index.base_of(copy).is_none_or(|base| self.has(&Reference::Leaf(base)))),
+            Reference::Leaf(id) => self.has_leaf(&index, id),
             Reference::Page { block, slot, .. } => {
                 self.good(&index, block, ChunkRole::Pages)
                     .any(|copy| index.block_of(copy).kind == BlockKind::Pages)
                     || self.has_slot(&index, block, *slot)
             }
         }
+    }
+
+    /// Whether a leaf is there, and the bases of its differences.
+    fn has_leaf(&self, index: &Index, id: &ChunkId) -> bool {
+        self.good(index, id, ChunkRole::Leaf)
+            .any(|copy| index.base_of(copy).is_none_or(|base| self.has_leaf(index, &base)))
     }
 
     fn good<'i>(
@@ -745,4 +766,30 @@ fn check_block(
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pack::ChunkRecord;
+    use crate::pipeline::Pipeline;
+    use crate::testing;
+
+    #[test]
+    fn an_index_that_was_read_again_during_a_walk_counts() {
+        let repository = testing::repository();
+        let reader = Reader::new(&repository).unwrap();
+        let bad = Bad::new();
+        let readable = Readable::new(&reader, &bad);
+        let bytes = b"stored after the index was read";
+        let id = repository.keys.id_key.chunk(bytes);
+        let signer = repository.writer().unwrap();
+        let mut pipeline = Pipeline::new(&repository, &signer).unwrap();
+        let record = ChunkRecord { id, length: bytes.len() as u32, base: None };
+        pipeline.push(BlockKind::Data, 0, record, bytes).unwrap();
+        pipeline.finish().unwrap();
+        assert!(!readable.has(&Reference::Chunk(id)));
+        reader.chunk(&id, ChunkRole::Bytes).unwrap();
+        assert!(readable.has(&Reference::Chunk(id)));
+    }
 }

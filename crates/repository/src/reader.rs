@@ -81,6 +81,8 @@ pub type Lost<'d> = dyn Fn(u64, RepositoryError) -> Result<()> + Sync + 'd;
 pub struct Reader {
     repository: Arc<Repository>,
     index: RwLock<Arc<Index>>,
+    /// How many times the index was read again.
+    refreshed: AtomicUsize,
     pack_keys: Mutex<HashMap<BulkName, Arc<ContentKey>>>,
     cache: BlockCache,
 }
@@ -99,6 +101,7 @@ impl Reader {
         Self {
             repository: repository.clone(),
             index: RwLock::new(index),
+            refreshed: AtomicUsize::new(0),
             pack_keys: Mutex::default(),
             cache: BlockCache::new(CACHED_BYTES),
         }
@@ -120,12 +123,18 @@ impl Reader {
         self.index.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// How many times the index was read again: as long as it stays the same, so does [`Reader::index`].
+    pub(crate) fn refreshed(&self) -> usize {
+        self.refreshed.load(Ordering::Acquire)
+    }
+
     /// Reads the index again, when a pack that it names is gone.
     fn refresh(&self, stale: &Arc<Index>) -> Result<Arc<Index>> {
         let mut index = self.index.write().unwrap_or_else(PoisonError::into_inner);
         if Arc::ptr_eq(&index, stale) {
             let lists = self.repository.read_lists()?;
             *index = Arc::new(self.repository.load_index(&lists)?);
+            self.refreshed.fetch_add(1, Ordering::Release);
         }
         Ok(index.clone())
     }
@@ -547,16 +556,8 @@ mod tests {
     use crate::pack::ChunkRecord;
     use crate::pages::encode_page_block;
     use crate::pipeline::Pipeline;
-    use crate::{Environment, InitOptions, Lock};
-    use lifeboat_base::Secret;
-    use lifeboat_objects::memory::MemoryStore;
+    use crate::testing::repository;
     use std::collections::BTreeSet;
-
-    fn repository() -> Arc<Repository> {
-        let locks = [(Lock::Command(Secret::new(vec![7; 32])), "test".to_owned())];
-        let store = Arc::new(MemoryStore::new());
-        Arc::new(Repository::init(store, &locks, &InitOptions::default(), Environment::default()).unwrap())
-    }
 
     #[test]
     fn slots_in_a_second_sparse_copy_of_the_same_pack_were_not_found() {
