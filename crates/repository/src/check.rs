@@ -12,7 +12,7 @@ use crate::bodies::{Roster, Slot, Tombstone};
 use crate::envelope::{self, ObjectType};
 use crate::error::{RepositoryError, Result};
 use crate::ids::{BodyHash, BulkName, ChunkId, DatasetName, Position, WriterId};
-use crate::index::{ChunkRole, Index, IndexedPack, Located, Standing};
+use crate::index::{ChunkRole, Index, IndexedPack, Located, MAX_DELTA_DEPTH, Standing};
 use crate::layout;
 use crate::lists::Lists;
 use crate::opening::read_slot;
@@ -575,7 +575,7 @@ impl<'r> Readable<'r> {
             Reference::Node(id) | Reference::Chunk(id) => {
                 self.good(&index, id, ChunkRole::Bytes).next().is_some()
             }
-            Reference::Leaf(id) => self.has_leaf(&index, id),
+            Reference::Leaf(id) => self.has_leaf(&index, id, MAX_DELTA_DEPTH),
             Reference::Page { block, slot, .. } => {
                 self.good(&index, block, ChunkRole::Pages)
                     .any(|copy| index.block_of(copy).kind == BlockKind::Pages)
@@ -585,9 +585,9 @@ impl<'r> Readable<'r> {
     }
 
     /// Whether a leaf is there, and the bases of its differences.
-    fn has_leaf(&self, index: &Index, id: &ChunkId) -> bool {
-        self.good(index, id, ChunkRole::Leaf)
-            .any(|copy| index.base_of(copy).is_none_or(|base| self.has_leaf(index, &base)))
+    fn has_leaf(&self, index: &Index, id: &ChunkId, depth_left: u32) -> bool {
+        let stands = |base: ChunkId| depth_left > 0 && self.has_leaf(index, &base, depth_left - 1);
+        self.good(index, id, ChunkRole::Leaf).any(|copy| index.base_of(copy).is_none_or(stands))
     }
 
     fn good<'i>(

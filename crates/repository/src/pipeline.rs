@@ -14,9 +14,7 @@ use crate::error::{RepositoryError, Result};
 use crate::ids::{BulkName, ChunkId};
 use crate::index::{self, IndexedPack};
 use crate::layout;
-use crate::pack::{
-    BlockKind, ChunkRecord, FinishedPack, MAX_BLOCK_CHUNKS, PackBuilder, PackableBlock,
-};
+use crate::pack::{BlockKind, ChunkRecord, FinishedPack, MAX_BLOCK_CHUNKS, PackBuilder, PackableBlock};
 use crate::repository::Repository;
 use lifeboat_base::failpoint;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};

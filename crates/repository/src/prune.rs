@@ -105,16 +105,26 @@ pub fn prune_with(
     let signer = repository.writer()?;
     repository.trust().permit(&signer.id(), Need::Maintain)?;
     let mut prune = Prune { repository, signer, options, cut_offs, report: PruneReport::default() };
-    let lists = repository.read_whole_lists()?;
-    if let Some(open) = lists.open.clone() {
-        if prune.options.dry_run.is_some() {
-            prune.report.waiting_for.push(format!("condemn list {} to be concluded", open.number));
-        } else if !prune.undisturbed(|prune| prune.conclude(&open))? {
+    // Every turn begins with one reading of the lists: a list is opened only on a reading that saw none open,
+    // since the verdict before it then exists for ever, however late the new list is created.
+    for _ in 0..MAX_TURNS {
+        if prune.undisturbed(Prune::turn)? == Turn::Over {
             return Ok(prune.report);
         }
     }
-    prune.undisturbed(Prune::open_and_conclude)?;
+    prune.report.waiting_for.push("other prunes, which open one condemn list after the other".to_owned());
     Ok(prune.report)
+}
+
+/// How many lists of others are concluded before one of our own is opened.
+const MAX_TURNS: u32 = 5;
+
+/// Whether prune has done what it can.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Turn {
+    Over,
+    /// A list that was open is concluded: ours may come next.
+    Again,
 }
 
 /// Another prune may conclude a list while we read; it cannot do so again and again within one reading.
@@ -145,9 +155,22 @@ impl Prune<'_> {
         attempt(self)
     }
 
-    fn open_and_conclude(&mut self) -> Result<()> {
+    /// Concludes the list that is open; else opens one and concludes that.
+    fn turn(&mut self) -> Result<Turn> {
         let lists = self.repository.read_whole_lists()?;
-        let (proposal, leftovers) = self.propose(&lists)?;
+        match &lists.open {
+            Some(open) if self.options.dry_run.is_some() => {
+                self.report.waiting_for = vec![format!("condemn list {} to be concluded", open.number)];
+                self.open_and_conclude(&lists).map(|()| Turn::Over)
+            }
+            Some(open) => Ok(if self.conclude(open)? { Turn::Again } else { Turn::Over }),
+            None => self.open_and_conclude(&lists).map(|()| Turn::Over),
+        }
+    }
+
+    /// Opens a list where `lists` show none that is open.
+    fn open_and_conclude(&mut self, lists: &Lists) -> Result<()> {
+        let (proposal, leftovers) = self.propose(lists)?;
         self.report.live_bytes = proposal.live_bytes;
         self.report.total_bytes = proposal.total_bytes;
         self.report.condemned_packs += proposal.packs.len() as u64;
@@ -159,7 +182,7 @@ impl Prune<'_> {
         if proposal.packs.is_empty() && proposal.indexes.is_empty() && proposal.has_no_logs() {
             return Ok(());
         }
-        let number = lists.newest_list + 1;
+        let number = lists.newest_verdict + 1;
         let list = BulkSet {
             repository: self.repository.id(),
             number,

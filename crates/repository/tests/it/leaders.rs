@@ -309,8 +309,7 @@ fn what_does_not_count_is_no_base_no_latest_and_not_copied_but_keeps_its_content
     // Whoever names it finds it, and prune keeps what it needs until it is forgotten.
     let found = house.repository.find_snapshot(Some(&shared), &late.id.to_string()).unwrap();
     house.clock.advance(Duration::from_secs(3600));
-    let options =
-        || PruneOptions { wait: Duration::ZERO, max_unused_percent: 0, ..PruneOptions::default() };
+    let options = || PruneOptions { wait: Duration::ZERO, max_unused_percent: 0, ..PruneOptions::default() };
     prune(&house.repository, options()).unwrap();
     assert_eq!(restore(&house.repository, &found).unwrap(), sample(7));
     let report = check(&house.repository, CheckOptions { read_data: true, threads: 1 }, &|_, _| ()).unwrap();

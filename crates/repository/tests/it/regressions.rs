@@ -18,10 +18,18 @@ use std::time::Duration;
 /// What somebody else does.
 type Deed = Box<dyn FnOnce() + Send>;
 
-/// A store in which somebody else does something right before an object under a prefix is created.
+/// A store in which somebody else does something right before an object under a prefix is created, or right
+/// before the prefix is listed for the n-th time.
 pub(crate) struct Meddling {
     store: SharedStore,
-    deed: Mutex<Option<(&'static str, Deed)>>,
+    deed: Mutex<Option<(Moment, Deed)>>,
+}
+
+/// When a deed is done.
+#[derive(Clone, Copy)]
+enum Moment {
+    Creating(&'static str),
+    Listing { prefix: &'static str, times_before: u32 },
 }
 
 impl Meddling {
@@ -30,7 +38,19 @@ impl Meddling {
         store: SharedStore,
         deed: impl FnOnce() + Send + 'static,
     ) -> Arc<Self> {
-        Arc::new(Self { store, deed: Mutex::new(Some((prefix, Box::new(deed)))) })
+        Self::at(Moment::Creating(prefix), store, deed)
+    }
+
+    fn at(moment: Moment, store: SharedStore, deed: impl FnOnce() + Send + 'static) -> Arc<Self> {
+        Arc::new(Self { store, deed: Mutex::new(Some((moment, Box::new(deed)))) })
+    }
+
+    /// Does the deed if this is its moment. Not under the lock: it may use this store itself.
+    fn meddle(&self, is_now: impl FnOnce(&mut Moment) -> bool) {
+        let deed = self.deed.lock().unwrap().take_if(|(moment, _)| is_now(moment));
+        if let Some((_, deed)) = deed {
+            deed();
+        }
     }
 
     fn is_done(&self) -> bool {
@@ -46,13 +66,7 @@ impl fmt::Debug for Meddling {
 
 impl ObjectStore for Meddling {
     fn create(&self, key: &Key, bytes: &[u8]) -> Result<Creation, ObjectError> {
-        let deed = {
-            let mut deed = self.deed.lock().unwrap();
-            deed.take_if(|(prefix, _)| key.as_str().starts_with(*prefix))
-        };
-        if let Some((_, deed)) = deed {
-            deed();
-        }
+        self.meddle(|moment| matches!(moment, Moment::Creating(prefix) if key.as_str().starts_with(*prefix)));
         self.store.create(key, bytes)
     }
 
@@ -74,6 +88,14 @@ impl ObjectStore for Meddling {
         after: Option<&Key>,
         visit: &mut dyn FnMut(Listed) -> ControlFlow<()>,
     ) -> Result<(), ObjectError> {
+        self.meddle(|moment| match moment {
+            Moment::Listing { prefix: watched, times_before } if prefix == *watched => {
+                let now = *times_before == 0;
+                *times_before = times_before.saturating_sub(1);
+                now
+            }
+            _ => false,
+        });
         self.store.list(prefix, after, visit)
     }
 
@@ -135,6 +157,39 @@ fn an_init_after_a_crashed_one_made_a_repository_that_never_opened() {
     assert_eq!(restore(&opened, &published).unwrap(), sample(1));
     let report = check(&opened, CheckOptions::default(), &|_, _| ()).unwrap();
     assert!(report.is_whole(), "{report:?}");
+}
+
+/// Found by killing and freezing: a list that another prune had opened between two readings of the lists was
+/// followed by the next one, before its verdict.
+#[test]
+fn a_list_was_opened_before_the_verdict_of_the_one_before() {
+    (0..8).for_each(prune_beside_a_list_that_is_opened);
+}
+
+/// Another prune opens a list and has to leave it open, right before ours looks at the verdicts once more.
+fn prune_beside_a_list_that_is_opened(times_before: u32) {
+    let house = House::new();
+    let snapshots: Vec<Published> = (1..4).map(|n| house.backup(&sample(n))).collect();
+    let options = PruneOptions { wait: Duration::ZERO, max_unused_percent: 0, ..PruneOptions::default() };
+    let signer = house.repository.writer().unwrap();
+    house.repository.forget(&signer, &snapshots[0], "test").unwrap();
+    // A backup is under way: nothing is concluded before it ends.
+    let writer = SnapshotWriter::begin(&house.repository, source("elsewhere")).unwrap();
+    let (other, mine, second) = (house.repository.clone(), options.clone(), snapshots[1].clone());
+    let deed = move || {
+        prune(&other, mine).unwrap();
+        other.forget(&signer, &second, "test").unwrap();
+    };
+    let moment = Moment::Listing { prefix: "verdicts/", times_before };
+    let meddling = Meddling::at(moment, house.store.clone(), deed);
+    let environment = environment(house.state.path(), &house.clock);
+    let repository = Arc::new(Repository::open(meddling, &House::unlock(), environment).unwrap());
+    prune(&repository, options.clone()).unwrap();
+    let (lists, verdicts) = (names(&*house.store, "condemned/"), names(&*house.store, "verdicts/"));
+    assert_eq!((lists.len(), verdicts.len()), (1, 0), "{times_before}");
+    drop(writer);
+    prune(&house.repository, options).unwrap();
+    assert_eq!(restore(&house.repository, &snapshots[2]).unwrap(), sample(3));
 }
 
 #[test]
