@@ -99,6 +99,21 @@ impl RecoveryError {
     }
 }
 
+/// What to do about what the operating system refused.
+fn of_the_system(kind: io::ErrorKind) -> Option<&'static str> {
+    match kind {
+        io::ErrorKind::NotFound => {
+            Some("Check the path; if it is a mount point's, check that it is mounted.")
+        }
+        io::ErrorKind::PermissionDenied => Some("Check the permissions, or run as a user that has them."),
+        io::ErrorKind::ReadOnlyFilesystem => {
+            Some("Choose a place that can be written to, or remount this one.")
+        }
+        io::ErrorKind::StorageFull => Some("Free space there, then run the command again."),
+        _ => None,
+    }
+}
+
 impl Hint for RecoveryError {
     fn hint(&self) -> Option<String> {
         let hint = match self {
@@ -109,17 +124,8 @@ impl Hint for RecoveryError {
             Self::Materialise(error) => return error.hint(),
             Self::Path(error) => return error.hint(),
             Self::Pattern(error) => return error.hint(),
-            Self::Io { source, .. } if source.kind() == io::ErrorKind::NotFound => {
-                "Check the path; if it is a mount point's, check that it is mounted."
-            }
-            Self::Io { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
-                "Check the permissions, or run as a user that has them."
-            }
-            Self::Io { source, .. } if source.kind() == io::ErrorKind::ReadOnlyFilesystem => {
-                "Choose a place that can be written to, or remount this one."
-            }
-            Self::Io { source, .. } if source.kind() == io::ErrorKind::StorageFull => {
-                "Free space there, then run the command again."
+            Self::Io { source, .. } | Self::Crashsafe(CrashsafeError { source, .. }) => {
+                return of_the_system(source.kind()).map(str::to_owned);
             }
             Self::UnknownTarget(_) => {
                 "Name a folder or a database; anything else can be piped: `… | lifeboat backup --stdin --name NAME`."
@@ -132,8 +138,7 @@ impl Hint for RecoveryError {
                 "Free space there, choose another place with --into, or restore a part with --include."
             }
             Self::NothingMatches(_) => "`lifeboat ls DATASET` shows what a snapshot holds.",
-            Self::Crashsafe(_) => "Check the space and the permissions there.",
-            Self::Io { .. } | Self::Name(_) | Self::Demonstration(..) | Self::Writer(_) => return None,
+            Self::Name(_) | Self::Demonstration(..) | Self::Writer(_) => return None,
         };
         Some(hint.to_owned())
     }

@@ -20,10 +20,11 @@ use lifeboat_store::progress::Progress;
 use rusqlite::Connection;
 use std::collections::BTreeSet;
 use std::fs::{File, OpenOptions};
-use std::io::{BufRead, BufReader, Write};
+use std::io::{self, BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 /// How long the writer of the demonstration goes on after the snapshot.
@@ -194,10 +195,9 @@ pub fn write_until_killed(database: &Path, log: &Path) -> Result<()> {
     connection.execute_batch("pragma synchronous = full; pragma foreign_keys = on;").map_err(failed)?;
     let mut log_file =
         OpenOptions::new().create(true).append(true).open(log).map_err(RecoveryError::io("open", log))?;
-    let parent = rustix::process::getppid();
+    let is_alone = watch_standard_input();
     for seq in 1u64.. {
-        if rustix::process::getppid() != parent {
-            // Whoever started the rehearsal is gone; nobody else would end this.
+        if is_alone.load(Ordering::Relaxed) {
             break;
         }
         write_entry(&mut connection, seq).map_err(failed)?;
@@ -209,6 +209,18 @@ pub fn write_until_killed(database: &Path, log: &Path) -> Result<()> {
         std::thread::sleep(WRITER_PAUSE);
     }
     Ok(())
+}
+
+/// Tells when the rehearsal is gone that started this process, since nobody else would end it: the rehearsal holds
+/// the other end of our standard input, which closes with it, however it ends and whenever.
+fn watch_standard_input() -> Arc<AtomicBool> {
+    let is_alone = Arc::new(AtomicBool::new(false));
+    let told = is_alone.clone();
+    std::thread::spawn(move || {
+        let _ = io::copy(&mut io::stdin().lock(), &mut io::sink());
+        told.store(true, Ordering::Relaxed);
+    });
+    is_alone
 }
 
 fn write_entry(connection: &mut Connection, seq: u64) -> rusqlite::Result<()> {
@@ -229,7 +241,7 @@ struct Running(Child);
 
 impl Running {
     fn start(mut command: Command, log: &Path) -> Result<Self> {
-        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn();
+        let child = command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn();
         let mut running =
             Self(child.map_err(|error| RecoveryError::Writer(format!("did not start: {error}")))?);
         let watch = Stopwatch::start();

@@ -33,9 +33,20 @@ pub(crate) fn run(context: &Context, args: &CopyArgs) -> Result<Outcome, Failure
     let all: Vec<&Published> = snapshots.iter().collect();
     let _pin = context.pin(&origin, &all, "copy");
     let report = lifeboat_repository::copy(&origin, &target, &snapshots)?;
+    for log in &report.left_out {
+        context.output.warn(&format!("a log cannot be read and is not copied: {log}"));
+    }
+    let copied: Vec<String> = report.copied.iter().map(ToString::to_string).collect();
     context.output.result(
-        || json!({ "copied": report.copied.iter().map(ToString::to_string).collect::<Vec<_>>(), "already": report.already, "stored_bytes": report.stored_bytes }),
-        |text| writeln!(text, "{} snapshots copied to {target_location}, stored as {}; {} were there", report.copied.len(), bytes(report.stored_bytes), report.already),
+        || json!({ "copied": copied, "already": report.already, "stored_bytes": report.stored_bytes, "logs": report.logs, "log_bytes": report.log_bytes, "logs_left_out": report.left_out }),
+        |text| {
+            writeln!(text, "{} snapshots copied to {target_location}, stored as {}; {} were there", copied.len(), bytes(report.stored_bytes), report.already)?;
+            if report.logs > 0 {
+                writeln!(text, "{} log objects copied, {}", report.logs, bytes(report.log_bytes))?;
+            }
+            Ok(())
+        },
     )?;
-    Ok(if unreadable.is_empty() { Outcome::Done } else { Outcome::LeftOut })
+    let whole = unreadable.is_empty() && report.left_out.is_empty();
+    Ok(if whole { Outcome::Done } else { Outcome::LeftOut })
 }

@@ -40,6 +40,19 @@ fn check_text(report: &CheckReport, read_data: bool, text: &mut Vec<u8>) -> std:
             if lost.path.is_empty() { "all of it" } else { &lost.path }
         )?;
     }
+    for lost in &report.lost_logs {
+        writeln!(
+            text,
+            "lost: log of {}, lineage {}: positions {} to {}",
+            lost.dataset,
+            lost.lineage.as_str(),
+            lost.from,
+            lost.to
+        )?;
+    }
+    for void in &report.void {
+        writeln!(text, "void: snapshot {void} was published by a leader that had been replaced")?;
+    }
     let how = if read_data {
         format!("{} read", bytes(report.read_bytes))
     } else {
@@ -47,8 +60,8 @@ fn check_text(report: &CheckReport, read_data: bool, text: &mut Vec<u8>) -> std:
     };
     writeln!(
         text,
-        "{} snapshots, {} packs, {} chunks; {how}",
-        report.snapshots, report.packs, report.chunks
+        "{} snapshots, {} log objects, {} packs, {} chunks; {how}",
+        report.snapshots, report.logs, report.packs, report.chunks
     )?;
     if report.garbage_objects > 0 {
         writeln!(text, "{} objects belong to nothing; the next prune removes them", report.garbage_objects)?;
@@ -68,7 +81,12 @@ fn check_json(report: &CheckReport) -> Value {
         report.problems.iter().map(|p| json!({ "object": p.object, "what": p.what })).collect();
     let lost: Vec<Value> =
         report.lost.iter().map(|l| json!({ "snapshot": l.snapshot, "path": l.path })).collect();
-    json!({ "whole": report.is_whole(), "problems": problems, "lost": lost, "snapshots": report.snapshots, "packs": report.packs, "chunks": report.chunks, "read_bytes": report.read_bytes, "garbage_objects": report.garbage_objects })
+    let lost_logs: Vec<Value> = report
+        .lost_logs
+        .iter()
+        .map(|l| json!({ "dataset": l.dataset.as_str(), "lineage": l.lineage.as_str(), "from": l.from, "to": l.to }))
+        .collect();
+    json!({ "whole": report.is_whole(), "problems": problems, "lost": lost, "lost_logs": lost_logs, "void": report.void, "logs": report.logs, "snapshots": report.snapshots, "packs": report.packs, "chunks": report.chunks, "read_bytes": report.read_bytes, "garbage_objects": report.garbage_objects })
 }
 
 pub(crate) fn prune(context: &Context, args: &PruneArgs) -> Result<Outcome, Failure> {

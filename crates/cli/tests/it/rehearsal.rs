@@ -76,9 +76,13 @@ fn the_writer_ends_with_its_rehearsal() {
     }
     child.kill().unwrap();
     child.wait().unwrap();
-    while writers(&scratch) > 0 {
+    for _ in 0..6000 {
+        if writers(&scratch) == 0 {
+            return;
+        }
         std::thread::sleep(Duration::from_millis(10));
     }
+    panic!("the writer goes on without its rehearsal");
 }
 
 /// How many writers work below a folder.
