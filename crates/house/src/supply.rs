@@ -98,7 +98,7 @@ pub enum TreeError {
 pub fn built(root: &Path) -> Result<Vec<Built>, TreeError> {
     let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
     let output = Command::new(cargo)
-        .args(["tree", "--workspace", "--edges", "normal,build,dev", "--offline"])
+        .args(["tree", "--workspace", "--edges", "normal,build,dev", "--locked"])
         .args(["--prefix", "depth", "--format", "{p}|{l}", "--charset", "ascii"])
         .current_dir(root)
         .output()?;

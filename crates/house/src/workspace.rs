@@ -83,7 +83,7 @@ impl Workspace {
     pub fn around(manifest_dir: &Path) -> Result<Self, WorkspaceError> {
         let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
         let output = Command::new(&cargo)
-            .args(["metadata", "--format-version", "1", "--no-deps", "--offline"])
+            .args(["metadata", "--format-version", "1", "--no-deps", "--locked"])
             .current_dir(manifest_dir)
             .output()
             .map_err(|source| WorkspaceError::Start { cargo, source })?;
