@@ -792,4 +792,20 @@ mod tests {
         reader.chunk(&id, ChunkRole::Bytes).unwrap();
         assert!(readable.has(&Reference::Chunk(id)));
     }
+
+    #[test]
+    fn differences_that_go_in_circles_ended_the_check_with_its_stack() {
+        let repository = testing::repository();
+        let signer = repository.writer().unwrap();
+        let [one, other] = [b"one", b"two"].map(|bytes| repository.keys.id_key.chunk(bytes));
+        let mut pipeline = Pipeline::new(&repository, &signer).unwrap();
+        for (id, base) in [(one, other), (other, one)] {
+            let record = ChunkRecord { id, length: 3, base: Some(base) };
+            pipeline.push(BlockKind::Delta, 0, record, b"any").unwrap();
+        }
+        pipeline.finish().unwrap();
+        let reader = Reader::new(&repository).unwrap();
+        let bad = Bad::new();
+        assert!(!Readable::new(&reader, &bad).has(&Reference::Leaf(one)));
+    }
 }
