@@ -1,6 +1,7 @@
 //! The journal's readers, on journals that the real SQLite left behind.
 
 use super::*;
+use crate::DatabaseHeader;
 use proptest::prelude::*;
 use std::path::Path;
 use std::sync::LazyLock;
@@ -36,10 +37,11 @@ fn crashed(pragmas: &str) -> Crashed {
     Crashed { before, database, journal }
 }
 
-/// Undoes a transaction with our own reader.
+/// Undoes a transaction with our own reader. A journal that states no page size has the database's.
 fn play_back(database: &[u8], journal: &[u8]) -> (Vec<u8>, u32) {
     let mut image = database.to_vec();
-    let mut records = JournalRecords::new(journal, PageSize::DEFAULT).unwrap().unwrap();
+    let fallback = DatabaseHeader::parse(database).unwrap().page_size;
+    let mut records = JournalRecords::new(journal, fallback).unwrap().unwrap();
     let page_size = records.page_size().as_usize();
     image.resize(records.header().initial_pages as usize * page_size, 0);
     let mut segments = 0;
@@ -156,6 +158,16 @@ fn hotness_follows_the_rules_of_sqlite() {
     assert!(matches!(with(false), Hotness::Committed(_)));
     let error = hotness(Some(&named), 4096, false, |_| Err(io::Error::other("cannot look")));
     assert_eq!(error.unwrap_err().to_string(), "cannot look");
+}
+
+#[test]
+fn a_journal_that_states_no_page_size_has_the_databases() {
+    let mut crashed = crashed("PRAGMA page_size=1024");
+    crashed.journal[24..28].fill(0);
+    assert_eq!(JournalHeader::parse(&crashed.journal).unwrap().page_size, None);
+    let ours = play_back(&crashed.database, &crashed.journal).0;
+    assert!(ours == crashed.before);
+    assert!(ours == sqlite_rolls_back(&crashed.database, &crashed.journal));
 }
 
 /// What SQLite's own rollback makes of a database and a journal.
