@@ -6,7 +6,7 @@
 
 use crate::crashsafe::CrashsafeError;
 use crate::{failpoint, hex, random};
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -43,22 +43,17 @@ impl Scratch {
     /// # Errors
     /// Where it cannot be made.
     pub fn without_sweeping(within: &Path) -> Result<Self, CrashsafeError> {
-        let mut last = None;
-        for _ in 0..MAX_ATTEMPTS {
+        let mut attempt = 1;
+        loop {
             let path = within.join(format!("{PREFIX}{}", hex::encode(&random::bytes::<8>())));
             match make(&path) {
                 Ok(in_use) => return Ok(Self { path, in_use: Some(in_use) }),
+                Err(source) if was_swept(&source) && attempt < MAX_ATTEMPTS => attempt += 1,
                 Err(source) => {
-                    let _ = fs::remove_dir_all(&path);
-                    last = Some(CrashsafeError { operation: "create scratch folder", path, source });
+                    return Err(CrashsafeError { operation: "create scratch folder", path, source });
                 }
             }
         }
-        Err(last.unwrap_or_else(|| CrashsafeError {
-            operation: "create a scratch folder in",
-            path: within.to_owned(),
-            source: io::ErrorKind::Interrupted.into(),
-        }))
     }
 
     /// Where it is.
@@ -82,18 +77,35 @@ impl Drop for Scratch {
     }
 }
 
-/// Makes the folder and locks it. Whoever sweeps between two of these steps takes it for abandoned: then one of
-/// the next fails.
-#[expect(clippy::disallowed_methods, reason = "nothing here has to survive anything")]
+/// Makes the folder and locks it, or leaves nothing of it.
 fn make(folder: &Path) -> io::Result<File> {
     DirBuilder::new().mode(0o700).create(folder)?;
+    lock(folder).inspect_err(|_| {
+        let _ = fs::remove_dir_all(folder);
+    })
+}
+
+/// Locks a new folder. Whoever sweeps between two of these steps takes it for abandoned: then one of the next
+/// fails, see [`was_swept`].
+#[expect(clippy::disallowed_methods, reason = "nothing here has to survive anything")]
+fn lock(folder: &Path) -> io::Result<File> {
     failpoint::reach("scratch::made")?;
     let unlocked = folder.join(UNLOCKED);
     let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&unlocked)?;
     failpoint::reach("scratch::unlocked")?;
-    file.try_lock()?;
+    match file.try_lock() {
+        // A file system without locks: whoever sweeps cannot lock it either, and leaves it.
+        Ok(()) | Err(TryLockError::Error(_)) => {}
+        Err(TryLockError::WouldBlock) => return Err(io::ErrorKind::WouldBlock.into()),
+    }
     fs::rename(&unlocked, folder.join(IN_USE))?;
     Ok(file)
+}
+
+/// Whether making a folder failed since somebody swept it away, or was about to, so that another one may do.
+/// Where the place itself is missing, the next attempts fail in the same way.
+fn was_swept(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::WouldBlock | io::ErrorKind::AlreadyExists)
 }
 
 /// Removes the folders of this user whose owner is gone. What cannot be looked at or removed stays.

@@ -42,6 +42,25 @@ pub struct ProtectReport {
     pub took: Duration,
 }
 
+/// What a driver left behind: a report without its time.
+struct Taken {
+    published: Published,
+    left_out: Problems,
+    torn: Problems,
+    notes: Vec<String>,
+}
+
+impl Taken {
+    fn whole(published: Published, notes: Vec<String>) -> Self {
+        Self { published, left_out: Problems::default(), torn: Problems::default(), notes }
+    }
+
+    fn after(self, took: Duration) -> ProtectReport {
+        let Self { published, left_out, torn, notes } = self;
+        ProtectReport { published, left_out, torn, notes, took }
+    }
+}
+
 /// How often a target is read, where what was stored of it is pruned away before it could be published.
 const MAX_READINGS: u32 = 3;
 
@@ -59,7 +78,7 @@ pub fn protect(
 ) -> Result<ProtectReport> {
     let watch = Stopwatch::start();
     let mut readings = 1;
-    let mut report = loop {
+    let mut taken = loop {
         match protect_once(repository, dataset, target, options, progress) {
             Err(RecoveryError::Repository(RepositoryError::StoredInVain(_))) if readings < MAX_READINGS => {
                 readings += 1;
@@ -68,12 +87,11 @@ pub fn protect(
         }
     };
     if readings > 1 {
-        report.notes.push(format!(
+        taken.notes.push(format!(
             "read {readings} times: this machine stood still beyond its lease, and prune deleted what had been stored"
         ));
     }
-    report.took = watch.elapsed();
-    Ok(report)
+    Ok(taken.after(watch.elapsed()))
 }
 
 fn protect_once(
@@ -82,7 +100,7 @@ fn protect_once(
     target: &Target,
     options: &ProtectOptions,
     progress: &Progress,
-) -> Result<ProtectReport> {
+) -> Result<Taken> {
     let kind = match target.kind {
         TargetKind::Files => lifeboat_store_files::STORE,
         TargetKind::Sqlite => SQLITE,
@@ -90,12 +108,12 @@ fn protect_once(
     let source = source(dataset, kind, &target.path.display().to_string());
     let writer = SnapshotWriter::begin(repository, source)?;
     let unread = index_notes(&writer);
-    let mut report = match target.kind {
+    let mut taken = match target.kind {
         TargetKind::Files => protect_files(writer, target, options, progress),
         TargetKind::Sqlite => protect_sqlite(writer, target, options, progress),
     }?;
-    report.notes.extend(unread);
-    Ok(report)
+    taken.notes.extend(unread);
+    Ok(taken)
 }
 
 /// What of the index could not be read: nothing is lost to this snapshot, but somebody should know.
@@ -124,20 +142,14 @@ fn protect_files(
     target: &Target,
     options: &ProtectOptions,
     progress: &Progress,
-) -> Result<ProtectReport> {
+) -> Result<Taken> {
     let driver = FilesDriver::new(
         &target.path,
         FilesOptions { exclude: options.exclude.clone(), never: options.never.clone() },
     );
     let report = driver.snapshot(&mut writer, progress)?;
     let published = writer.finish(report.root)?;
-    Ok(ProtectReport {
-        published,
-        left_out: report.left_out,
-        torn: report.torn,
-        notes: Vec::new(),
-        took: Duration::ZERO,
-    })
+    Ok(Taken { published, left_out: report.left_out, torn: report.torn, notes: Vec::new() })
 }
 
 /// The slot is claimed before: the database should be held still no longer than it is read.
@@ -146,7 +158,7 @@ fn protect_sqlite(
     target: &Target,
     options: &ProtectOptions,
     progress: &Progress,
-) -> Result<ProtectReport> {
+) -> Result<Taken> {
     let scratch = target.path.parent().map_or_else(std::env::temp_dir, PathBuf::from);
     let scratch = if is_writable(&scratch) { scratch } else { std::env::temp_dir() };
     let mut snapshot_options =
@@ -186,13 +198,7 @@ fn protect_sqlite(
         notes.push("a hot journal was found; it was copied along and rolled back in the copy, and the application's own was left alone".to_owned());
     }
     let published = writer.finish(folder)?;
-    Ok(ProtectReport {
-        published,
-        left_out: Problems::default(),
-        torn: Problems::default(),
-        notes,
-        took: Duration::ZERO,
-    })
+    Ok(Taken::whole(published, notes))
 }
 
 /// The folder that a single file is restored into: its owner's alone.
@@ -290,13 +296,7 @@ pub fn protect_stream(
     writer.add(entry)?;
     writer.set_taken(now);
     let published = writer.finish(folder)?;
-    Ok(ProtectReport {
-        published,
-        left_out: Problems::default(),
-        torn: Problems::default(),
-        notes,
-        took: watch.elapsed(),
-    })
+    Ok(Taken::whole(published, notes).after(watch.elapsed()))
 }
 
 struct CountedReader<'r> {
