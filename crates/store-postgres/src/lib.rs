@@ -1,0 +1,22 @@
+//! The PostgreSQL driver.
+//!
+//! A base backup is streamed from the server straight into a snapshot, and the write-ahead log into the log of
+//! the repository, over PostgreSQL's own replication protocol. The way back resolves whatever target a person
+//! names to one position of the log before anything is written, and a restored cluster is questioned by a server
+//! of its own version.
+//!
+//! This crate knows servers, snapshots and logs. It deliberately does not know plans, schedules and the command
+//! line, nor how the repository keeps bytes.
+
+mod facts;
+pub mod lineage;
+mod pending;
+mod sink;
+mod tree;
+
+pub use facts::{FactError, SnapshotFacts, Tablespace};
+pub use pending::WalStretch;
+pub use sink::{KeptHistory, RepositoryLog, WalSink, histories};
+
+/// What the store is called in a snapshot.
+pub const STORE: &str = "postgres";
