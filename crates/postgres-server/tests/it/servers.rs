@@ -1,0 +1,1 @@
+//! A server by itself, and what is said where there is none.
