@@ -11,11 +11,14 @@
 mod facts;
 pub mod lineage;
 mod pending;
+pub mod points;
+mod settings;
 mod sink;
 mod tree;
 
 pub use facts::{FactError, SnapshotFacts, Tablespace};
 pub use pending::WalStretch;
+pub use settings::{AtTarget, Inclusive, Neutralised, RecoverySettings, with_recovery};
 pub use sink::{KeptHistory, RepositoryLog, WalSink, histories};
 
 /// What the store is called in a snapshot.

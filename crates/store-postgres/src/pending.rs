@@ -55,6 +55,8 @@ pub(crate) struct Pending {
 struct State {
     waiting: VecDeque<(WalStretch, Stopwatch)>,
     bytes: usize,
+    /// So many of the stretches that wait are to be published at once.
+    flushed: usize,
     ended: bool,
 }
 
@@ -111,6 +113,7 @@ impl Pending {
             state = woken.unwrap_or_else(PoisonError::into_inner).0;
         }
         let (stretch, _) = state.waiting.pop_front()?;
+        state.flushed = state.flushed.saturating_sub(1);
         state.bytes -= stretch.bytes.len();
         drop(state);
         self.changed.notify_all();
@@ -120,6 +123,14 @@ impl Pending {
     /// Nothing more will come: what is there is published at once.
     pub(crate) fn end(&self) {
         self.lock().ended = true;
+        self.changed.notify_all();
+    }
+
+    /// What is there is published at once; more may come later.
+    pub(crate) fn flush(&self) {
+        let mut state = self.lock();
+        state.flushed = state.waiting.len();
+        drop(state);
         self.changed.notify_all();
     }
 
@@ -156,7 +167,7 @@ impl State {
     fn due_in(&self, gathering: &Gathering) -> Option<Duration> {
         let (first, since) = self.waiting.front()?;
         let full = first.bytes.len() >= gathering.stretch_bytes || self.waiting.len() > 1;
-        let due = if full || self.ended { Duration::ZERO } else { gathering.wait };
+        let due = if full || self.ended || self.flushed > 0 { Duration::ZERO } else { gathering.wait };
         Some(due.saturating_sub(since.elapsed()))
     }
 }

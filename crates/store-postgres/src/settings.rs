@@ -1,0 +1,203 @@
+//! The settings that a restored cluster starts with.
+//!
+//! They are written at the end of `postgresql.auto.conf`, which PostgreSQL reads last. What the dead primary was
+//! set to do to the world outside (archive into the same place, wait for its standbys, follow another server) is
+//! taken back, and said, so that a person can set it again once the restored cluster is the primary.
+
+use lifeboat_postgres_wal::{Lsn, TimelineId};
+use std::fmt::Write;
+
+/// Where recovery ends, and what happens then.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RecoverySettings {
+    /// The timeline to recover along.
+    pub timeline: TimelineId,
+    /// The position to stop at; `None`: at the end of what is there.
+    pub stop: Option<(Lsn, Inclusive)>,
+    /// What the server does there.
+    pub action: AtTarget,
+    /// How the server gets a segment that is not in `pg_wal`.
+    pub restore_command: String,
+}
+
+/// Whether the record at the stop position is replayed.
+pub type Inclusive = bool;
+
+/// What a server does when it has recovered to its target.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum AtTarget {
+    /// Begin a new timeline and take writes.
+    #[default]
+    Promote,
+    /// Wait, readable, until a person resumes or shuts it down.
+    Pause,
+    /// Shut down.
+    Shutdown,
+}
+
+impl AtTarget {
+    fn as_setting(self) -> &'static str {
+        match self {
+            Self::Promote => "promote",
+            Self::Pause => "pause",
+            Self::Shutdown => "shutdown",
+        }
+    }
+}
+
+/// A setting of the dead primary that was taken back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Neutralised {
+    /// Its name.
+    pub name: String,
+    /// What it was.
+    pub was: String,
+}
+
+/// What is taken back, and to what. Every release from 15 on knows all of these.
+const HARMFUL: [(&str, &str); 9] = [
+    ("archive_mode", "off"),
+    ("archive_command", ""),
+    ("archive_library", ""),
+    ("archive_cleanup_command", ""),
+    ("recovery_end_command", ""),
+    ("synchronous_standby_names", ""),
+    ("primary_conninfo", ""),
+    ("primary_slot_name", ""),
+    ("recovery_min_apply_delay", "0"),
+];
+
+/// Other kinds of target than the one that we set: two at once are refused by the server.
+const OTHER_TARGETS: [&str; 4] =
+    ["recovery_target", "recovery_target_time", "recovery_target_xid", "recovery_target_name"];
+
+/// The new content of `postgresql.auto.conf`, and what it takes back of what the other files had set.
+///
+/// `configuration` is what the cluster's `postgresql.conf` says, where it lies in the data directory, and
+/// `automatic` its `postgresql.auto.conf`.
+pub fn with_recovery(
+    configuration: &str,
+    automatic: &str,
+    settings: &RecoverySettings,
+) -> (String, Vec<Neutralised>) {
+    let mut text = automatic.to_owned();
+    if !text.is_empty() && !text.ends_with('\n') {
+        text.push('\n');
+    }
+    text.push_str("# Added by lifeboat restore. Remove what follows once the cluster is what you want.\n");
+    let mut set = |name: &str, value: &str| {
+        let _ = writeln!(text, "{name} = {}", quoted(value));
+    };
+    let mut neutralised = Vec::new();
+    for (name, harmless) in HARMFUL {
+        let was = value_of(automatic, name).or_else(|| value_of(configuration, name));
+        neutralised.extend(
+            was.filter(|was| !was.is_empty() && was != harmless)
+                .map(|was| Neutralised { name: name.to_owned(), was }),
+        );
+        set(name, harmless);
+    }
+    for name in OTHER_TARGETS {
+        set(name, "");
+    }
+    set("restore_command", &settings.restore_command);
+    set("recovery_target_timeline", &settings.timeline.to_string());
+    let (stop, inclusive) = settings.stop.unzip();
+    set("recovery_target_lsn", &stop.map(|stop| stop.to_string()).unwrap_or_default());
+    set("recovery_target_inclusive", if inclusive.unwrap_or(true) { "on" } else { "off" });
+    set("recovery_target_action", settings.action.as_setting());
+    (text, neutralised)
+}
+
+/// PostgreSQL takes a backslash in quotes for an escape. A line break it cannot take at all.
+fn quoted(value: &str) -> String {
+    format!("'{}'", value.replace('\\', "\\\\").replace('\'', "''"))
+}
+
+/// What a configuration file sets a parameter to: the last time counts. Included files are not looked into.
+fn value_of(text: &str, name: &str) -> Option<String> {
+    text.lines().rev().find_map(|line| {
+        let line = line.trim_start();
+        let rest = line.get(..name.len()).filter(|start| start.eq_ignore_ascii_case(name))?;
+        let rest = line[rest.len()..].strip_prefix(|c: char| c == '=' || c.is_ascii_whitespace())?;
+        value(rest.trim_start_matches(|c: char| c == '=' || c.is_ascii_whitespace()))
+    })
+}
+
+/// A value: quoted, with `''` and `\'` for a quote, or a word; a comment may follow.
+fn value(text: &str) -> Option<String> {
+    let Some(quoted) = text.strip_prefix('\'') else {
+        let end = text.find(|c: char| c == '#' || c.is_ascii_whitespace()).unwrap_or(text.len());
+        return Some(text[..end].to_owned()).filter(|word| !word.is_empty());
+    };
+    let mut value = String::new();
+    let mut characters = quoted.chars().peekable();
+    while let Some(character) = characters.next() {
+        match character {
+            '\'' if characters.peek() == Some(&'\'') => value.extend(characters.next()),
+            '\'' => return Some(value),
+            '\\' => value.extend(characters.next()),
+            other => value.push(other),
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn settings() -> RecoverySettings {
+        RecoverySettings {
+            timeline: TimelineId(2),
+            stop: Some((Lsn(0x300_0060), true)),
+            action: AtTarget::Promote,
+            restore_command: "/bin/false".to_owned(),
+        }
+    }
+
+    #[test]
+    fn what_would_hurt_is_taken_back_and_said() {
+        let configuration = "archive_mode = on\t# keep\nArchive_Command='cp %p ''/a b''/%f'\n#primary_conninfo = 'x'\nsynchronous_standby_names 'one'";
+        let automatic = "synchronous_standby_names = 'ANY 1 (a, b)'\nprimary_slot_name = ''";
+        let (text, taken) = with_recovery(configuration, automatic, &settings());
+        let taken: Vec<_> = taken.iter().map(|n| (n.name.as_str(), n.was.as_str())).collect();
+        assert_eq!(
+            taken,
+            [
+                ("archive_mode", "on"),
+                ("archive_command", "cp %p '/a b'/%f"),
+                ("synchronous_standby_names", "ANY 1 (a, b)")
+            ]
+        );
+        assert!(text.starts_with(automatic));
+        for line in [
+            "\nsynchronous_standby_names = ''\n",
+            "\nrecovery_target_lsn = '0/3000060'\n",
+            "\nrecovery_target_inclusive = 'on'\n",
+            "\nrecovery_target_timeline = '2'\n",
+            "\nrestore_command = '/bin/false'\n",
+        ] {
+            assert!(text.contains(line), "{line}");
+        }
+    }
+
+    #[test]
+    fn quotes_do_not_break_out() {
+        let settings =
+            RecoverySettings { restore_command: "cp '/a b/%f' %p".to_owned(), stop: None, ..settings() };
+        let (text, _) = with_recovery("", "", &settings);
+        assert!(text.contains("restore_command = 'cp ''/a b/%f'' %p'\n"));
+        assert!(text.contains("recovery_target_lsn = ''\n"));
+    }
+
+    proptest! {
+        #[test]
+        fn no_file_makes_it_panic_and_what_is_written_is_read_back(configuration in ".{0,200}", word in "[ -~]{0,20}") {
+            let settings = RecoverySettings { restore_command: word.clone(), ..settings() };
+            let (text, _) = with_recovery(&configuration, &configuration, &settings);
+            prop_assert_eq!(value_of(&text, "restore_command"), Some(word));
+        }
+    }
+}
