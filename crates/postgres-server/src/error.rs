@@ -180,6 +180,7 @@ fn hint_for(reason: &str) -> String {
         ("could not create any", "Another server uses this port: stop it, or choose another port."),
         ("lock file", "Another server uses this directory or this socket: stop it, or choose another place."),
         ("incompatible with server", "Start the directory with the major version that made it."),
+        ("contains errors", "Give the server a file of settings that this installation knows (config_file)."),
         ("invalid permissions", "The directory must be accessible to its owner only: chmod 700."),
         ("wrong ownership", "The directory must belong to the user that the server runs as."),
         (

@@ -14,6 +14,9 @@ const MAX_TAIL_BYTES: usize = 64 << 10;
 /// Longer lines (statements are logged whole) are cut into several.
 const MAX_LINE_BYTES: u64 = 4 << 10;
 
+/// How many lines before a complaint may be its cause: one an address, or one a setting.
+const MAX_CAUSES: usize = 3;
+
 /// A server's log, shared with the thread that reads it. Cheap to clone; outlives the server.
 #[derive(Clone, Debug)]
 pub struct ServerLog(Arc<Shared>);
@@ -128,11 +131,16 @@ fn reason(lines: &VecDeque<String>) -> String {
     let Some(at) = complaint.or_else(|| severe("postgres: ")) else {
         return lines.back().map_or_else(|| "it said nothing".to_owned(), |line| words_of(line).to_owned());
     };
-    // A warning just above often holds the errno ("could not bind … Address already in use").
-    let before = lines.iter().take(at).rev().take(2).filter(|line| line.contains("LOG:  could not "));
+    let before = lines.iter().take(at).rev().take(MAX_CAUSES).filter(|line| is_cause(line, &lines[at]));
     let complaint = lines.range(at..=at).chain(before);
     let details = lines.range(at + 1..).take_while(|line| is_detail(line));
     complaint.chain(details).map(|line| words_of(line)).collect::<Vec<_>>().join("; ")
+}
+
+/// What was said just before a complaint often is its cause: `could not bind … Address already in use`, or what is
+/// wrong with a file of settings.
+fn is_cause(line: &str, complaint: &str) -> bool {
+    line.contains("LOG:  could not ") || line.contains("LOG:  ") && complaint.contains(" contains errors")
 }
 
 fn is_detail(line: &str) -> bool {
