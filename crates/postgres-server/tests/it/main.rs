@@ -1,5 +1,7 @@
 //! Real servers of every version that tests run against: found, started, stopped, killed, and never left behind.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
+
 mod clusters;
 mod installations;
 mod orphans;
