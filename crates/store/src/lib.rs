@@ -3,7 +3,7 @@
 //! A tree is read and written through handles of directories, one name at a time, so that no name of a
 //! snapshot and no symbolic link can lead out of the root ([`directory`], [`chain`]). Around that: listings
 //! in byte order ([`listing`]), metadata taken and given back ([`attributes`]), holes ([`sparse`]) and
-//! patterns ([`exclude`], [`glob`]). [`materialise`] writes a whole tree of a snapshot.
+//! patterns ([`exclude`], [`glob`]). [`materialise`] writes a whole tree of a snapshot, or a [`part`] of it.
 //!
 //! This crate knows the entries of a snapshot's tree. It knows no engine, and it deliberately does not know
 //! how or where a repository keeps bytes.
@@ -18,6 +18,7 @@ pub mod listing;
 pub mod materialise;
 #[cfg(test)]
 mod memory;
+pub mod part;
 pub mod progress;
 pub mod sparse;
 #[cfg(test)]
