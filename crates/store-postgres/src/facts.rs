@@ -40,6 +40,8 @@ pub struct SnapshotFacts {
     pub tablespaces: Vec<Tablespace>,
     /// The message that was written into the WAL during the backup, to be found again.
     pub marker: Option<String>,
+    /// The role that the cluster was made with, whom a proof asks as.
+    pub superuser: Option<String>,
 }
 
 /// A snapshot that does not say what it must.
@@ -68,6 +70,7 @@ const SEGMENT_BYTES: &str = "segment-bytes";
 const CHECKSUMS: &str = "data-checksums";
 const TABLESPACES: &str = "tablespaces";
 const MARKER: &str = "marker";
+const SUPERUSER: &str = "superuser";
 
 impl SnapshotFacts {
     /// Major version: 15 for 15.14.
@@ -97,6 +100,9 @@ impl SnapshotFacts {
         if let Some(marker) = &self.marker {
             writer.set_fact(MARKER, marker);
         }
+        if let Some(superuser) = &self.superuser {
+            writer.set_fact(SUPERUSER, superuser);
+        }
     }
 
     /// Reads them from a snapshot.
@@ -121,6 +127,7 @@ impl SnapshotFacts {
             checksums: facts.get(CHECKSUMS).is_some_and(|text| text == "on"),
             tablespaces,
             marker: facts.get(MARKER).cloned(),
+            superuser: facts.get(SUPERUSER).cloned(),
         })
     }
 }

@@ -8,16 +8,33 @@
 //! This crate knows servers, snapshots and logs. It deliberately does not know plans, schedules and the command
 //! line, nor how the repository keeps bytes.
 
+mod archive;
+mod backup;
+mod cluster;
+mod error;
 mod facts;
+mod follow;
 pub mod lineage;
 mod pending;
 pub mod points;
+mod proof;
+mod protect;
+mod resolve;
+mod segments;
 mod settings;
 mod sink;
 mod tree;
 
+pub use backup::{Asked, BackupOptions, TakenBackup, stream_backup};
+pub use cluster::Cluster;
+pub use error::{PostgresStoreError, Result};
 pub use facts::{FactError, SnapshotFacts, Tablespace};
+pub use follow::{FollowEvent, FollowOptions, FollowStatus, Follower, Following, SlotChoice};
 pub use pending::WalStretch;
+pub use proof::{Answers, ProofQuery, TableRows, question, verify_checksums};
+pub use protect::{ClusterSource, MARKER_PREFIX, Protected, protect, slot_name};
+pub use resolve::{RecoveryPath, RecoveryTarget, resolve, target_time};
+pub use segments::{Leg, WalSource, legs};
 pub use settings::{AtTarget, Inclusive, Neutralised, RecoverySettings, with_recovery};
 pub use sink::{KeptHistory, RepositoryLog, WalSink, histories};
 

@@ -203,6 +203,7 @@ mod tests {
             checksums: true,
             tablespaces: Vec::new(),
             marker: None,
+            superuser: None,
         };
         SnapshotPoint { id: id.to_owned(), taken: at(stop as i64 / 1000), facts }
     }

@@ -1,0 +1,377 @@
+//! Following the write-ahead log: received as the server writes it, made durable, then acknowledged.
+//!
+//! ```text
+//!  connecting ──► streaming ──► (end of the timeline) ──► streaming the next one
+//!      ▲              │ connection lost, or the WAL is gone
+//!      └── pause ◄────┘
+//! ```
+//! One thread receives, another one publishes; between them lies a bounded room. The position that the server is
+//! told is the one up to which the log is durable, so that the slot keeps exactly what is not.
+//!
+//! Failpoints: `postgres::received-not-published`, `postgres::published-not-acknowledged`,
+//! `postgres::timeline-ended`.
+
+mod publish;
+mod session;
+mod start;
+
+use crate::cluster::Cluster;
+use crate::error::{PostgresStoreError, Result};
+use crate::pending::{Gathering, Pending};
+use crate::sink::RepositoryLog;
+use lifeboat_base::backoff::Backoff;
+use lifeboat_base::clock::{Clock, Stopwatch, Timestamp};
+use lifeboat_base::{Hint, report};
+use lifeboat_postgres_wal::{Lsn, SystemId, TimelineId};
+use lifeboat_repository::Repository;
+use lifeboat_repository::ids::DatasetName;
+use lifeboat_wire_postgres::ConnectOptions;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+/// One object holds at most so much: enough for many commits, little enough to be durable soon.
+const STRETCH_BYTES: usize = 8 << 20;
+/// So much may wait for a repository that is slow or away; then the server keeps the rest.
+const ROOM_BYTES: usize = 48 << 20;
+/// Waits between attempts to reach a server that is away.
+const PATIENCE: Backoff =
+    Backoff { first: Duration::from_millis(250), cap: Duration::from_secs(5), attempts: u32::MAX };
+
+/// How a cluster is followed.
+#[derive(Clone, Debug)]
+pub struct FollowOptions {
+    /// Where the server is. The application's name is what `synchronous_standby_names` may name.
+    pub server: ConnectOptions,
+    /// The slot that keeps WAL for us.
+    pub slot: SlotChoice,
+    /// WAL waits at most so long for more to be published with it. Zero: every commit is published at once.
+    pub gather: Duration,
+    /// End with the first error instead of connecting again.
+    pub give_up: bool,
+}
+
+/// The slot that keeps WAL on the server until it is durable here.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SlotChoice {
+    /// One that stays, made where it does not exist.
+    Permanent(String),
+    /// One that goes with the connection.
+    Temporary(String),
+}
+
+impl SlotChoice {
+    /// Its name.
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Permanent(name) | Self::Temporary(name) => name,
+        }
+    }
+}
+
+/// What happens while a cluster is followed, for whoever shows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum FollowEvent {
+    /// The server sends.
+    Streaming {
+        /// The cluster.
+        system: SystemId,
+        /// The timeline.
+        timeline: TimelineId,
+        /// The first position that is new.
+        from: Lsn,
+    },
+    /// The log of this cluster begins, and others were kept under the same name before.
+    OtherCluster {
+        /// The clusters that were kept before.
+        kept: Vec<SystemId>,
+        /// This one.
+        system: SystemId,
+    },
+    /// WAL that the server does not have any more: no point between can be restored to, and a snapshot is needed
+    /// to restore to any point behind it.
+    Hole {
+        /// The timeline.
+        timeline: TimelineId,
+        /// The first position that is missing.
+        from: Lsn,
+        /// The first position that is there again.
+        to: Lsn,
+    },
+    /// A timeline ended, and the next one is followed.
+    Switched {
+        /// The old timeline.
+        from: TimelineId,
+        /// The new one.
+        to: TimelineId,
+        /// Where it was left.
+        at: Lsn,
+    },
+    /// Something that a person should change on the server.
+    Warning {
+        /// What.
+        text: String,
+    },
+    /// The repository could not take a stretch. It is tried again.
+    NotPublished {
+        /// Where the stretch begins.
+        position: Lsn,
+        /// Why.
+        error: String,
+        /// What to do.
+        hint: Option<String>,
+    },
+    /// The connection ended. It is made again.
+    Disconnected {
+        /// Why.
+        error: String,
+        /// What to do.
+        hint: Option<String>,
+        /// After which pause.
+        again_in: Duration,
+    },
+}
+
+/// How far following is, as of now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FollowStatus {
+    /// The timeline.
+    pub timeline: TimelineId,
+    /// Up to where the log is durable.
+    pub durable: Lsn,
+    /// Up to where WAL has arrived.
+    pub received: Lsn,
+    /// Up to where the server's WAL went when it last said so.
+    pub server_end: Lsn,
+    /// How long the oldest byte that has arrived is waiting to be durable. A bound from below of what would be
+    /// lost: what the server has not sent is not in it.
+    pub oldest_wait: Option<Duration>,
+    /// How long ago the server was last heard of.
+    pub silent_for: Duration,
+    /// Whether the server is sending.
+    pub connected: bool,
+}
+
+/// A follower, shared by those who work and those who watch.
+#[derive(Clone, Debug)]
+pub struct Following(Arc<Shared>);
+
+#[derive(Debug)]
+pub(crate) struct Shared {
+    state: Mutex<State>,
+    changed: Condvar,
+    pending: Pending,
+    events: Mutex<std::sync::mpsc::Sender<FollowEvent>>,
+}
+
+#[derive(Debug)]
+struct State {
+    status: FollowStatus,
+    heard: Stopwatch,
+    stop: bool,
+    /// This session receives no more: what has arrived is published, and that is all.
+    session_over: bool,
+    failed: bool,
+}
+
+impl Following {
+    /// What has been reached.
+    pub fn status(&self) -> FollowStatus {
+        let state = self.0.lock();
+        FollowStatus {
+            oldest_wait: self.0.pending.oldest(),
+            silent_for: state.heard.elapsed(),
+            ..state.status
+        }
+    }
+
+    /// Asks it to end. What has arrived is published first, as far as the repository takes it at once.
+    pub fn stop(&self) {
+        self.0.lock().stop = true;
+        self.0.pending.end();
+        self.0.changed.notify_all();
+    }
+
+    /// Waits until the log is durable up to a position, at most so long. False where it is not.
+    pub fn wait_for(&self, position: Lsn, at_most: Duration) -> bool {
+        let short = |state: &mut State| state.status.durable < position && !state.failed && !state.stop;
+        let waited = self.0.changed.wait_timeout_while(self.0.lock(), at_most, short);
+        let (state, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        state.status.durable >= position
+    }
+
+    /// Waits until the server sends, so that a backup may begin; at most so long.
+    pub fn wait_until_streaming(&self, at_most: Duration) -> bool {
+        let idle = |state: &mut State| !state.status.connected && !state.failed && !state.stop;
+        let waited = self.0.changed.wait_timeout_while(self.0.lock(), at_most, idle);
+        waited.unwrap_or_else(PoisonError::into_inner).0.status.connected
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn pending(&self) -> &Pending {
+        &self.pending
+    }
+
+    fn say(&self, event: FollowEvent) {
+        // Nobody listens any more: then nobody needs to know.
+        let _ = self.events.lock().unwrap_or_else(PoisonError::into_inner).send(event);
+    }
+
+    fn durable(&self) -> Lsn {
+        self.lock().status.durable
+    }
+
+    fn received(&self) -> Lsn {
+        self.lock().status.received
+    }
+
+    fn is_stopped(&self) -> bool {
+        self.lock().stop
+    }
+
+    /// Whether nothing more will arrive.
+    fn is_over(&self) -> bool {
+        let state = self.lock();
+        state.stop || state.session_over
+    }
+
+    fn is_durable(&self, timeline: TimelineId, position: Lsn) {
+        let mut state = self.lock();
+        state.status.timeline = timeline;
+        state.status.durable = state.status.durable.max(position);
+        drop(state);
+        self.changed.notify_all();
+    }
+
+    fn update(&self, change: impl FnOnce(&mut FollowStatus)) {
+        let mut state = self.lock();
+        change(&mut state.status);
+        state.heard = Stopwatch::start();
+        drop(state);
+        self.changed.notify_all();
+    }
+
+    /// Waits; false where it was told to stop meanwhile.
+    fn pause(&self, time: Duration) -> bool {
+        let waited = self.changed.wait_timeout_while(self.lock(), time, |state| !state.stop);
+        !waited.unwrap_or_else(PoisonError::into_inner).0.stop
+    }
+}
+
+/// Follows one cluster for one dataset.
+#[derive(Debug)]
+pub struct Follower {
+    options: FollowOptions,
+    repository: Arc<Repository>,
+    dataset: DatasetName,
+    shared: Arc<Shared>,
+}
+
+impl Follower {
+    /// A follower that has not begun, and where its events come out.
+    pub fn new(
+        repository: &Arc<Repository>,
+        dataset: &DatasetName,
+        options: FollowOptions,
+    ) -> (Self, std::sync::mpsc::Receiver<FollowEvent>) {
+        let (events, receiver) = std::sync::mpsc::channel();
+        let gathering =
+            Gathering { wait: options.gather, stretch_bytes: STRETCH_BYTES, room_bytes: ROOM_BYTES };
+        let status = FollowStatus {
+            timeline: TimelineId(1),
+            durable: Lsn::ZERO,
+            received: Lsn::ZERO,
+            server_end: Lsn::ZERO,
+            oldest_wait: None,
+            silent_for: Duration::ZERO,
+            connected: false,
+        };
+        let state =
+            State { status, heard: Stopwatch::start(), stop: false, session_over: false, failed: false };
+        let shared = Arc::new(Shared {
+            state: Mutex::new(state),
+            changed: Condvar::new(),
+            pending: Pending::new(gathering),
+            events: Mutex::new(events),
+        });
+        let (repository, dataset) = (repository.clone(), dataset.clone());
+        (Self { options, repository, dataset, shared }, receiver)
+    }
+
+    /// A handle to watch and stop it with.
+    pub fn handle(&self) -> Following {
+        Following(self.shared.clone())
+    }
+
+    /// Follows until it is stopped. A server or a repository that is away is waited for.
+    ///
+    /// # Errors
+    /// Where going on would be wrong, or cannot succeed without a person: another history than the one that is
+    /// kept, a missing privilege, a wrong password.
+    pub fn run(self) -> Result<()> {
+        let done = self.until_stopped();
+        let mut state = self.shared.lock();
+        state.failed = done.is_err();
+        state.status.connected = false;
+        drop(state);
+        self.shared.changed.notify_all();
+        done
+    }
+
+    fn until_stopped(&self) -> Result<()> {
+        let mut failed = 0;
+        while !self.shared.is_stopped() {
+            let begun = Stopwatch::start();
+            let error = match session::run(self) {
+                Ok(()) => return Ok(()),
+                Err(error) => error,
+            };
+            self.shared.lock().status.connected = false;
+            if self.options.give_up || !is_passing(&error) {
+                return Err(error);
+            }
+            // One that worked for a while begins to count anew.
+            failed = if begun.elapsed() > PATIENCE.cap { 1 } else { failed + 1 };
+            let again_in = PATIENCE.wait_after(failed).unwrap_or(PATIENCE.cap);
+            self.shared.say(FollowEvent::Disconnected {
+                error: report(&error),
+                hint: error.hint(),
+                again_in,
+            });
+            self.shared.pause(again_in);
+        }
+        Ok(())
+    }
+
+    fn log(&self, system: SystemId) -> RepositoryLog {
+        RepositoryLog::new(&self.repository, &self.dataset, system)
+    }
+
+    fn now(&self) -> Timestamp {
+        Clock::System.now()
+    }
+
+    fn warn_of(&self, cluster: &Cluster) {
+        let SlotChoice::Permanent(name) = &self.options.slot else { return };
+        if cluster.slot_keeps_at_most.is_none() {
+            self.shared.say(FollowEvent::Warning {
+                text: format!(
+                    "slot {name} keeps WAL without a bound while nobody follows, until the server's disk is full: set max_slot_wal_keep_size on the server"
+                ),
+            });
+        }
+    }
+}
+
+/// Whether trying again may help without anybody doing anything.
+fn is_passing(error: &PostgresStoreError) -> bool {
+    match error {
+        PostgresStoreError::Server(error) => error.is_transient(),
+        PostgresStoreError::Repository(_) | PostgresStoreError::Log(_) => true,
+        _ => false,
+    }
+}

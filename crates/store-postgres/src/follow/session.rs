@@ -1,0 +1,303 @@
+//! One connection: from where to go on to the end of the stream, through as many timelines as come.
+
+use super::publish::publish;
+use super::start::{self, Start};
+use super::{FollowEvent, Follower, SlotChoice};
+use crate::cluster::Cluster;
+use crate::error::{PostgresStoreError, Result};
+use crate::lineage;
+use crate::sink::{RepositoryLog, WalSink};
+use lifeboat_base::clock::Stopwatch;
+use lifeboat_base::failpoint;
+use lifeboat_postgres_wal::{Lsn, TimelineId};
+use lifeboat_repository::{LogCatalogue, LogError, RepositoryError};
+use lifeboat_wire_postgres::{Connection, PostgresError, SlotKind, StatusSender, StreamEvent, WalStream};
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+/// How long to wait for the server before looking whether to end or to tell it where we are.
+const LOOK_UP: Duration = Duration::from_millis(100);
+/// The SQLSTATE of WAL that was removed (`undefined_file`).
+const WAL_GONE: &str = "58P01";
+/// The SQLSTATE of a slot that was invalidated (`object_not_in_prerequisite_state`).
+const SLOT_LOST: &str = "55000";
+/// The server is told where we are at least so often, and asked whether it is there.
+const TELL_EVERY: Duration = Duration::from_secs(1);
+
+/// What a stretch of streaming ended with.
+enum Streamed {
+    Stopped,
+    EndOfTimeline(WalStream),
+}
+
+/// What a connection ended with.
+enum Ended {
+    Stopped,
+    /// The server does not have the WAL any more that was asked for.
+    WalGone(Lsn, PostgresStoreError),
+}
+
+/// Connects and follows until it is stopped or the connection ends. Where the server does not have the WAL any
+/// more that is next, the log goes on behind a hole.
+pub(super) fn run(follower: &Follower) -> Result<()> {
+    let mut gone = None;
+    loop {
+        match connected(follower, gone)? {
+            Ended::Stopped => return Ok(()),
+            // Told twice, the server has neither that nor anything later.
+            Ended::WalGone(position, error) if gone == Some(position) => return Err(error),
+            Ended::WalGone(position, _) => gone = Some(position),
+        }
+    }
+}
+
+fn connected(follower: &Follower, gone: Option<Lsn>) -> Result<Ended> {
+    let (mut connection, cluster) = Cluster::connect(&follower.options.server)?;
+    let mut log = follower.log(cluster.system);
+    say_of_other_clusters(follower, &cluster)?;
+    follower.warn_of(&cluster);
+    let promised = slot(&mut connection, &follower.options.slot)?;
+    let now = follower.now();
+    let mut start = start::find_start(&mut connection, &cluster, promised, &mut log, now)?;
+    if gone == Some(start.first_new()) {
+        start = skip(follower, &cluster, promised, start, &mut log)?;
+    }
+    let first = start.first_new();
+    let slot = follower.options.slot.name();
+    let mut stream = match connection.start_replication(Some(slot), start.position, start.timeline) {
+        Ok(stream) => stream,
+        Err(error) if error.sqlstate() == Some(SLOT_LOST) => {
+            drop_lost_slot(follower)?;
+            return Ok(Ended::WalGone(first, error.into()));
+        }
+        Err(error) => return Err(error.into()),
+    };
+    loop {
+        let timeline = start.timeline;
+        match stream_timeline(follower, &cluster, stream, start, &mut log) {
+            Ok(Streamed::Stopped) => return Ok(Ended::Stopped),
+            Ok(Streamed::EndOfTimeline(ended)) => {
+                (stream, start) = next_timeline(follower, &cluster, timeline, ended, &mut log)?;
+            }
+            Err(PostgresStoreError::Server(error))
+                if error.sqlstate() == Some(WAL_GONE) && follower.shared.received() == first =>
+            {
+                return Ok(Ended::WalGone(first, error.into()));
+            }
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// Goes on behind a hole, where the server has WAL again.
+fn skip(
+    follower: &Follower,
+    cluster: &Cluster,
+    promised: Option<Lsn>,
+    start: Start,
+    log: &mut RepositoryLog,
+) -> Result<Start> {
+    let position = cluster.segment.start_of(promised.unwrap_or(cluster.flushed));
+    if position <= start.first_new() {
+        return Ok(start);
+    }
+    log.skip_to(cluster.timeline, position)?;
+    follower.shared.say(FollowEvent::Hole {
+        timeline: start.timeline,
+        from: start.first_new(),
+        to: position,
+    });
+    Ok(Start { timeline: cluster.timeline, position, overlap: Vec::new() })
+}
+
+/// A slot that fell behind `max_slot_wal_keep_size` never works again.
+fn drop_lost_slot(follower: &Follower) -> Result<()> {
+    let SlotChoice::Permanent(name) = &follower.options.slot else { return Ok(()) };
+    let (mut connection, _) = Cluster::connect(&follower.options.server)?;
+    connection.drop_slot(name)?;
+    follower.shared.say(FollowEvent::Warning {
+        text: format!("slot {name} was lost: the server kept no more WAL for it (max_slot_wal_keep_size); it is made anew"),
+    });
+    Ok(())
+}
+
+fn say_of_other_clusters(follower: &Follower, cluster: &Cluster) -> Result<()> {
+    let catalogue = LogCatalogue::read(&follower.repository, &follower.dataset)?;
+    let kept: BTreeSet<_> = catalogue
+        .lineages()
+        .iter()
+        .filter_map(|log| lineage::parse(log.lineage.as_str()))
+        .map(|(system, _)| system)
+        .collect();
+    if !kept.is_empty() && !kept.contains(&cluster.system) {
+        let kept = kept.into_iter().collect();
+        follower.shared.say(FollowEvent::OtherCluster { kept, system: cluster.system });
+    }
+    Ok(())
+}
+
+/// Makes the slot where it is missing, and says from where on it keeps WAL.
+fn slot(connection: &mut Connection, choice: &SlotChoice) -> Result<Option<Lsn>> {
+    let name = choice.name();
+    match choice {
+        SlotChoice::Temporary(_) => connection.create_slot(name, SlotKind::Temporary)?,
+        SlotChoice::Permanent(_) => {
+            if connection.read_slot(name)?.is_none() {
+                connection.create_slot(name, SlotKind::Permanent)?;
+            }
+        }
+    }
+    Ok(connection.read_slot(name)?.and_then(|slot| slot.restart))
+}
+
+fn next_timeline(
+    follower: &Follower,
+    cluster: &Cluster,
+    ended: TimelineId,
+    stream: WalStream,
+    log: &mut RepositoryLog,
+) -> Result<(WalStream, Start)> {
+    failpoint::reach("postgres::timeline-ended").map_err(|e| RepositoryError::Io("follow", e))?;
+    let (next, mut connection) = stream.end_of_timeline()?;
+    start::keep_history(&mut connection, next.timeline, log, follower.now())?;
+    let position = cluster.segment.start_of(next.start);
+    follower.shared.say(FollowEvent::Switched { from: ended, to: next.timeline, at: next.start });
+    let start = Start { timeline: next.timeline, position, overlap: Vec::new() };
+    let slot = follower.options.slot.name();
+    let stream = connection.start_replication(Some(slot), position, next.timeline)?;
+    Ok((stream, start))
+}
+
+/// Receives one timeline while another thread publishes it. When this returns, everything that has arrived is
+/// durable, or it was told to stop.
+fn stream_timeline(
+    follower: &Follower,
+    cluster: &Cluster,
+    mut stream: WalStream,
+    start: Start,
+    log: &mut RepositoryLog,
+) -> Result<Streamed> {
+    let shared = &follower.shared;
+    let status = stream.split_status();
+    let (system, timeline, from) = (cluster.system, start.timeline, start.first_new());
+    shared.say(FollowEvent::Streaming { system, timeline, from });
+    shared.lock().session_over = false;
+    shared.update(|status| {
+        *status = super::FollowStatus {
+            timeline,
+            durable: from,
+            received: from,
+            server_end: status.server_end.max(from),
+            connected: true,
+            ..*status
+        };
+    });
+    let mut receiving =
+        Receiving { follower, system, timeline, overlap: start.overlap, told: Stopwatch::start() };
+    let (received, published) = std::thread::scope(|scope| {
+        let publisher = scope.spawn(|| publish(shared, log as &mut dyn WalSink, &status));
+        let received = receiving.receive(&mut stream, &status, &|| publisher.is_finished());
+        shared.lock().session_over = true;
+        shared.pending().flush();
+        let published = publisher.join();
+        (received, published)
+    });
+    match published {
+        Ok(published) => published?,
+        Err(_) => return Err(LogError::from(RepositoryError::Aborted).into()),
+    }
+    match received? {
+        true => Ok(Streamed::EndOfTimeline(stream)),
+        false => Ok(Streamed::Stopped),
+    }
+}
+
+/// Receiving one timeline.
+struct Receiving<'r> {
+    follower: &'r Follower,
+    system: lifeboat_postgres_wal::SystemId,
+    timeline: TimelineId,
+    /// What must come first: it is in the repository already.
+    overlap: Vec<u8>,
+    told: Stopwatch,
+}
+
+impl Receiving<'_> {
+    /// True at the end of the timeline, false where it was told to stop.
+    fn receive(
+        &mut self,
+        stream: &mut WalStream,
+        status: &StatusSender,
+        publisher_ended: &dyn Fn() -> bool,
+    ) -> Result<bool> {
+        let shared = &self.follower.shared;
+        loop {
+            if shared.is_stopped() || publisher_ended() {
+                return Ok(false);
+            }
+            let asked = match stream.next(LOOK_UP)? {
+                StreamEvent::Wal { start, server_end, data, .. } => {
+                    let fresh =
+                        agree(&mut self.overlap, data).map_err(|offset| PostgresStoreError::Diverged {
+                            system: self.system,
+                            timeline: self.timeline,
+                            at: start.after(offset as u64),
+                        })?;
+                    let end = start.after(data.len() as u64);
+                    let position = Lsn(end.0 - fresh.len() as u64);
+                    shared.pending().push(self.timeline, position, fresh, self.follower.now());
+                    shared.update(|status| {
+                        status.received = status.received.max(end);
+                        status.server_end = server_end.max(end);
+                    });
+                    false
+                }
+                StreamEvent::Keepalive { server_end, reply_requested, .. } => {
+                    shared.update(|status| status.server_end = server_end);
+                    reply_requested
+                }
+                StreamEvent::Idle => false,
+                StreamEvent::EndOfTimeline => return Ok(true),
+            };
+            self.tell(status, asked)?;
+            while !shared.pending().wait_for_room(TELL_EVERY) && !shared.is_stopped() && !publisher_ended() {
+                self.tell(status, true)?;
+            }
+        }
+    }
+
+    /// Tells the server where we are, so that it does not take us for dead.
+    fn tell(&mut self, status: &StatusSender, now: bool) -> Result<(), PostgresError> {
+        if !now && self.told.elapsed() < TELL_EVERY {
+            return Ok(());
+        }
+        self.told = Stopwatch::start();
+        let shared = &self.follower.shared;
+        status.send(shared.received(), shared.durable(), Lsn::ZERO, false).map(drop)
+    }
+}
+
+/// Takes what is kept already off what has arrived. Where they differ: how far they agree.
+fn agree<'d>(overlap: &mut Vec<u8>, data: &'d [u8]) -> Result<&'d [u8], usize> {
+    let common = overlap.len().min(data.len());
+    if let Some(offset) = (0..common).find(|at| overlap[*at] != data[*at]) {
+        return Err(offset);
+    }
+    overlap.drain(..common);
+    Ok(&data[common..])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_kept_is_not_kept_twice_and_what_differs_is_noticed() {
+        let mut overlap = b"abcdef".to_vec();
+        assert_eq!(agree(&mut overlap, b"abcd"), Ok(&b""[..]));
+        assert_eq!(agree(&mut overlap, b"efgh"), Ok(&b"gh"[..]));
+        assert_eq!(agree(&mut overlap, b"ij"), Ok(&b"ij"[..]));
+        let mut overlap = b"abc".to_vec();
+        assert_eq!(agree(&mut overlap, b"abX"), Err(2));
+    }
+}
