@@ -3,7 +3,7 @@
 use lifeboat_base::clock::Stopwatch;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::{
-    Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, kill_process, pidfd_open, pidfd_send_signal, waitid,
+    Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, kill_process, kill_process_group, pidfd_open, waitid,
 };
 use rustix::time::Timespec;
 use std::fs;
@@ -22,20 +22,21 @@ pub(crate) fn kill(parent: Pid) {
     // Stopped, or ended before that; in either case its owner has yet to wait for it.
     let _ =
         waitid(WaitId::Pid(parent), WaitIdOptions::STOPPED | WaitIdOptions::EXITED | WaitIdOptions::NOWAIT);
-    let children: Vec<OwnedFd> = children_of(parent).into_iter().filter_map(held).collect();
+    let children: Vec<OwnedFd> = children_of(parent).into_iter().filter_map(killed).collect();
     let _ = kill_process(parent, Signal::KILL);
-    for child in &children {
-        let _ = pidfd_send_signal(child, Signal::KILL);
-    }
     let watch = Stopwatch::start();
     for child in &children {
         wait_gone(child, GONE_WITHIN.saturating_sub(watch.elapsed()));
     }
 }
 
-/// Kernels before 5.3 hold no processes: there a server's children notice the end of their parent by themselves.
-fn held(child: Pid) -> Option<OwnedFd> {
-    pidfd_open(child, PidfdFlags::empty()).ok()
+/// Kills a child and what it started in turn: a server's child leads a group of its own, of the commands that it
+/// runs to archive and to restore. Kernels before 5.3 hold no processes: there nobody waits for them.
+fn killed(child: Pid) -> Option<OwnedFd> {
+    let held = pidfd_open(child, PidfdFlags::empty()).ok();
+    let _ = kill_process_group(child, Signal::KILL);
+    let _ = kill_process(child, Signal::KILL);
+    held
 }
 
 fn wait_gone(child: &OwnedFd, limit: Duration) {
@@ -80,12 +81,11 @@ mod tests {
         while children_of(pid).len() < 2 {
             std::thread::yield_now();
         }
-        let children: Vec<OwnedFd> = children_of(pid).into_iter().filter_map(held).collect();
+        let held = |child| pidfd_open(child, PidfdFlags::empty()).unwrap();
+        let children: Vec<OwnedFd> = children_of(pid).into_iter().map(held).collect();
         kill(pid);
         parent.wait().unwrap();
-        for child in &children {
-            assert!(pidfd_send_signal(child, Signal::KILL).is_err() || is_gone(child), "it is gone");
-        }
+        assert!(children.iter().all(is_gone));
     }
 
     fn is_gone(child: &OwnedFd) -> bool {

@@ -26,6 +26,8 @@ pub const MAJORS: [u32; 2] = [15, 18];
 const READY_WITHIN: Duration = Duration::from_secs(300);
 /// How long a state is waited for that a server reaches by itself.
 const HAPPENS_WITHIN: Duration = Duration::from_secs(300);
+/// Ports are taken between choosing and listening where many tests run at once.
+const MAX_PORTS_TRIED: u32 = 5;
 const POLL: Duration = Duration::from_millis(20);
 
 /// What every cluster is made with: small, and as durable as any.
@@ -171,8 +173,21 @@ impl TestCluster {
     /// Where it cannot be made or does not start.
     pub fn start_with(options: ClusterOptions) -> Self {
         let mut cluster = Self::make(options);
-        cluster.start_server();
+        cluster.start_first();
         cluster
+    }
+
+    /// Starts it on another port, where somebody took the one that was free when it was chosen.
+    fn start_first(&mut self) {
+        for _ in 0..MAX_PORTS_TRIED {
+            match self.try_start() {
+                Err(error) if self.options.tcp && error.to_string().contains("Address already in use") => {
+                    self.port = free_port();
+                }
+                outcome => return expect_started(outcome),
+            }
+        }
+        panic!("{MAX_PORTS_TRIED} ports that were free were taken");
     }
 
     /// A cluster that has not been started.
@@ -218,7 +233,7 @@ impl TestCluster {
         let mut standby = Self::without_data(self.options.clone());
         let mut backup = self.command("pg_basebackup");
         run(backup.arg("-D").arg(&standby.data).args(["-R", "-X", "stream", "-c", "fast"]));
-        standby.start_server();
+        standby.start_first();
         standby
     }
 
@@ -227,10 +242,7 @@ impl TestCluster {
     /// # Panics
     /// Where it does not start.
     pub fn start_server(&mut self) {
-        if let Err(error) = self.try_start() {
-            let log = error.log().unwrap_or_default();
-            panic!("{}\n{}\n{log}", report(&error), error.hint().unwrap_or_default());
-        }
+        expect_started(self.try_start());
     }
 
     /// Starts the server and waits until it is ready.
@@ -470,6 +482,13 @@ fn remove_shared_memory(data: &Path) {
     let segment = file.lines().nth(6).and_then(|line| line.split_whitespace().nth(1));
     if let Some(segment) = segment.filter(|number| number.parse::<u32>().is_ok()) {
         let _ = Command::new("ipcrm").args(["-m", segment]).stderr(Stdio::null()).status();
+    }
+}
+
+fn expect_started(outcome: Result<(), ServerError>) {
+    if let Err(error) = outcome {
+        let log = error.log().unwrap_or_default();
+        panic!("{}\n{}\n{log}", report(&error), error.hint().unwrap_or_default());
     }
 }
 

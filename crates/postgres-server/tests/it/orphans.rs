@@ -1,13 +1,16 @@
 //! No server is left behind, however its owner ends.
 
 use crate::again;
-use lifeboat_postgres_server::testing::{TestCluster, test_installation, test_installations};
+use lifeboat_postgres_server::testing::{ClusterOptions, TestCluster, test_installation, test_installations};
+use lifeboat_postgres_server::{Identity, ServerPlace};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use std::io::{BufRead, BufReader};
 use std::os::fd::OwnedFd;
+use std::path::Path;
 use std::process::Stdio;
 use std::thread;
+use std::time::Duration;
 
 const VERSION: &str = "LIFEBOAT_TEST_HOLD";
 
@@ -19,7 +22,7 @@ fn hold(major: &str) -> ! {
     assert_eq!(cluster.psql("select 1"), "1", "it outlives the thread that asked for it");
     #[expect(clippy::print_stdout, reason = "this is what the other process waits for")]
     {
-        println!("\nHOLDS {}", cluster.server().unwrap().pid());
+        println!("\nHOLDS {} {}", cluster.server().unwrap().pid(), cluster.place().display());
     }
     loop {
         thread::park();
@@ -38,13 +41,50 @@ fn a_killed_owner_leaves_no_server_behind() {
         );
         let mut owner = owner.stdout(Stdio::piped()).spawn().unwrap();
         let lines = BufReader::new(owner.stdout.take().unwrap()).lines();
-        let server = lines.map(Result::unwrap).find_map(|line| line.strip_prefix("HOLDS ")?.parse().ok());
-        let server: i32 = server.expect("the other process started its server");
-        let processes = family_of(server);
+        let holds = |line: String| line.strip_prefix("HOLDS ").map(str::to_owned);
+        let held = lines.map(Result::unwrap).find_map(holds).expect("the other process started its server");
+        let (server, place) = held.split_once(' ').unwrap();
+        let processes = family_of(server.parse().unwrap());
         assert!(processes.len() > 4, "a server and its workers: {}", processes.len());
+        assert!(Path::new(place).exists());
         owner.kill().unwrap();
         owner.wait().unwrap();
         processes.iter().for_each(wait_gone);
+        is_swept(Path::new(place));
+    }
+}
+
+/// Whoever makes the next folder removes what the killed one left; many tests do so at once.
+fn is_swept(place: &Path) {
+    for _ in 0..1000 {
+        drop(ServerPlace::for_sockets(&Identity::suitable().unwrap()).unwrap());
+        if !place.exists() {
+            return;
+        }
+        thread::sleep(Duration::from_millis(20));
+    }
+    panic!("{} is still there", place.display());
+}
+
+/// Commands that a server runs to archive or to restore would write on after its end.
+#[test]
+fn a_kill_takes_what_the_server_started() {
+    for installation in test_installations() {
+        let options = ClusterOptions::new(installation).with("archive_mode", "on");
+        let mut cluster = TestCluster::start_with(options.with("archive_command", "sleep 3600"));
+        cluster.psql("select pg_switch_wal() from pg_create_restore_point('x')");
+        let server = cluster.server().unwrap().pid().cast_signed();
+        let grandchildren = loop {
+            let found: Vec<i32> = children_of(server).into_iter().flat_map(children_of).collect();
+            if !found.is_empty() {
+                break found;
+            }
+            thread::sleep(Duration::from_millis(10));
+        };
+        let grandchildren: Vec<OwnedFd> = grandchildren.into_iter().filter_map(held).collect();
+        assert!(!grandchildren.is_empty());
+        cluster.kill9();
+        grandchildren.iter().for_each(wait_gone);
     }
 }
 
@@ -73,15 +113,21 @@ fn a_dropped_server_is_stopped() {
 
 /// A process and its children, held.
 fn family_of(parent: i32) -> Vec<OwnedFd> {
+    children_of(parent).into_iter().chain([parent]).filter_map(held).collect()
+}
+
+fn held(number: i32) -> Option<OwnedFd> {
+    pidfd_open(Pid::from_raw(number)?, PidfdFlags::empty()).ok()
+}
+
+fn children_of(parent: i32) -> Vec<i32> {
     let is_child = |number: &i32| {
         let stat = std::fs::read_to_string(format!("/proc/{number}/stat")).unwrap_or_default();
         let above = stat.rsplit_once(") ").and_then(|(_, rest)| rest.split(' ').nth(1)?.parse().ok());
         above == Some(parent)
     };
     let all = std::fs::read_dir("/proc").unwrap().flatten();
-    let numbers = all.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-    let family = numbers.filter(is_child).chain([parent]);
-    family.filter_map(|number| pidfd_open(Pid::from_raw(number)?, PidfdFlags::empty()).ok()).collect()
+    all.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).filter(is_child).collect()
 }
 
 fn is_gone(process: &OwnedFd) -> bool {
