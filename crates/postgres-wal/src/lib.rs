@@ -29,6 +29,8 @@
 
 mod end;
 mod fields;
+#[cfg(test)]
+mod forge;
 mod fuzzing;
 mod history;
 mod meaning;

@@ -548,3 +548,7 @@ fn check_length(found: u32) -> Result<(), EndReason> {
         _ => Ok(()),
     }
 }
+
+#[cfg(test)]
+#[path = "reader_tests.rs"]
+mod tests;

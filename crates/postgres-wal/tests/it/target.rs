@@ -7,8 +7,8 @@ use lifeboat_base::{Hint, report};
 use lifeboat_postgres_server::testing::{ClusterOptions, TestCluster, test_installations};
 use lifeboat_postgres_server::{Installation, StopMode};
 use lifeboat_postgres_wal::{
-    Edge, Lsn, Meaning, PgTime, Replay, Resolution, Resolver, SegmentSize, Target, TargetError, TimelineId,
-    TransactionRef,
+    Edge, Lsn, Meaning, PgTime, Replay, Resolution, Resolver, SegmentName, SegmentSize, Target, TargetError,
+    TimelineId, TransactionRef,
 };
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
@@ -24,8 +24,8 @@ struct Backup<'a> {
 /// What a recovery came to.
 #[derive(Debug, PartialEq, Eq)]
 struct Recovered {
-    /// The beginning of the last record that was replayed.
-    redo_done_at: Lsn,
+    /// The end of the last record that was replayed: where the new timeline left the old one.
+    branched_at: Lsn,
     /// Each row and the transaction that wrote it.
     rows: String,
     prepared: String,
@@ -106,12 +106,13 @@ impl<'a> Backup<'a> {
 
 impl Recovered {
     fn of(restored: &TestCluster) -> Self {
-        let log = restored.log();
-        let (_, rest) = log.split_once("redo done at ").unwrap_or_else(|| panic!("{log}"));
-        let redo_done_at = rest.split_ascii_whitespace().next().unwrap().parse().unwrap();
+        let file = restored.psql("select pg_walfile_name(pg_current_wal_lsn())");
+        let timeline = SegmentName::parse(&file, SegmentSize::DEFAULT).unwrap().timeline;
+        let restored_log = Log::new(&restored.data().join("pg_wal"), timeline, SegmentSize::DEFAULT);
+        let branched_at = restored_log.history.switches().last().unwrap().at;
         let rows = restored.psql("select string_agg(note || '[' || xid || ']', ' ' order by note) from rows");
         let prepared = restored.psql("select string_agg(gid, ' ') from pg_prepared_xacts");
-        Self { redo_done_at, rows, prepared }
+        Self { branched_at, rows, prepared }
     }
 }
 
@@ -120,7 +121,10 @@ fn settings_of(target: &Target, edge: Edge) -> Vec<(&'static str, String)> {
     let (name, value) = match target {
         Target::Latest => return Vec::new(),
         Target::Immediate => ("recovery_target", "immediate".to_owned()),
-        Target::Time(time) => ("recovery_target_time", time.to_string()),
+        // It takes an offset and no `Z`.
+        Target::Time(time) => {
+            ("recovery_target_time", time.to_string().replace('T', " ").replace('Z', "+00"))
+        }
         Target::Lsn(lsn) => ("recovery_target_lsn", lsn.to_string()),
         Target::Xid(xid) => ("recovery_target_xid", xid.to_string()),
         Target::Name(name) => ("recovery_target_name", name.clone()),
