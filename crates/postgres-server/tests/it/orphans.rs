@@ -5,8 +5,10 @@ use lifeboat_postgres_server::testing::{ClusterOptions, TestCluster, test_instal
 use lifeboat_postgres_server::{Identity, ServerPlace};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
+use std::fs::{self, Permissions};
 use std::io::{BufRead, BufReader};
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Stdio;
 use std::thread;
@@ -35,10 +37,13 @@ fn a_killed_owner_leaves_no_server_behind() {
         hold(&major);
     }
     for installation in test_installations() {
-        let mut owner = again(
-            "orphans::a_killed_owner_leaves_no_server_behind",
-            &[(VERSION, &installation.major.to_string())],
-        );
+        // A place of its own: other tests would sweep it, and a server whose directory is gone ends by itself.
+        let temporary = tempfile::tempdir().unwrap();
+        fs::set_permissions(temporary.path(), Permissions::from_mode(0o711)).unwrap();
+        let variables =
+            [(VERSION, installation.major.to_string()), ("TMPDIR", temporary.path().display().to_string())];
+        let variables = variables.each_ref().map(|(name, value)| (*name, value.as_str()));
+        let mut owner = again("orphans::a_killed_owner_leaves_no_server_behind", &variables);
         let mut owner = owner.stdout(Stdio::piped()).spawn().unwrap();
         let lines = BufReader::new(owner.stdout.take().unwrap()).lines();
         let holds = |line: String| line.strip_prefix("HOLDS ").map(str::to_owned);
@@ -46,24 +51,14 @@ fn a_killed_owner_leaves_no_server_behind() {
         let (server, place) = held.split_once(' ').unwrap();
         let processes = family_of(server.parse().unwrap());
         assert!(processes.len() > 4, "a server and its workers: {}", processes.len());
-        assert!(Path::new(place).exists());
+        let place = Path::new(place);
+        assert!(place.starts_with(temporary.path()) && place.exists());
         owner.kill().unwrap();
         owner.wait().unwrap();
         processes.iter().for_each(wait_gone);
-        is_swept(Path::new(place));
+        drop(ServerPlace::new(temporary.path(), &Identity::suitable().unwrap()).unwrap());
+        assert!(!place.exists(), "the next one swept what the killed one left");
     }
-}
-
-/// Whoever makes the next folder removes what the killed one left; many tests do so at once.
-fn is_swept(place: &Path) {
-    for _ in 0..1000 {
-        drop(ServerPlace::for_sockets(&Identity::suitable().unwrap()).unwrap());
-        if !place.exists() {
-            return;
-        }
-        thread::sleep(Duration::from_millis(20));
-    }
-    panic!("{} is still there", place.display());
 }
 
 /// Commands that a server runs to archive or to restore would write on after its end.
@@ -122,11 +117,11 @@ fn held(number: i32) -> Option<OwnedFd> {
 
 fn children_of(parent: i32) -> Vec<i32> {
     let is_child = |number: &i32| {
-        let stat = std::fs::read_to_string(format!("/proc/{number}/stat")).unwrap_or_default();
+        let stat = fs::read_to_string(format!("/proc/{number}/stat")).unwrap_or_default();
         let above = stat.rsplit_once(") ").and_then(|(_, rest)| rest.split(' ').nth(1)?.parse().ok());
         above == Some(parent)
     };
-    let all = std::fs::read_dir("/proc").unwrap().flatten();
+    let all = fs::read_dir("/proc").unwrap().flatten();
     all.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).filter(is_child).collect()
 }
 
