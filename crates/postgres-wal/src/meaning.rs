@@ -336,3 +336,116 @@ fn message(fields: &mut Fields<'_>, cut: bool) -> Result<Meaning, Unread> {
     let content = fields.bytes(there)?.to_vec();
     Ok(Meaning::Message(Message { database, transactional, prefix, content, content_bytes }))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn read(manager: u8, info: u8, data: &[u8], version: Version) -> Result<Option<Meaning>, MeaningError> {
+        let body = [&[254][..], &(data.len() as u32).to_le_bytes(), data].concat();
+        let total_bytes = (RECORD_HEADER_BYTES + body.len()) as u32;
+        let header = RecordHeader { total_bytes, xid: 3, previous: Lsn(8), info, manager, crc: 0 };
+        parse(&header, Body::Whole(&body), version)
+    }
+
+    #[test]
+    fn a_length_that_is_one_off_is_an_error_of_the_record() {
+        let kinds = [
+            (kind::CHECKPOINT_SHUTDOWN, 88),
+            (kind::CHECKPOINT_ONLINE, 88),
+            (kind::BACKUP_END, 8),
+            (kind::PARAMETER_CHANGE, 28),
+            (kind::RESTORE_POINT, 72),
+            (kind::FULL_PAGE_WRITES, 1),
+            (kind::END_OF_RECOVERY, 16),
+            (kind::OVERWRITE_CONTINUATION, 16),
+            (kind::SWITCH, 0),
+        ];
+        for (kind, length) in kinds {
+            let read = |length| read(manager::XLOG, kind, &vec![0; length], Version::V16);
+            assert!(matches!(read(length), Ok(Some(_))), "{kind:#x}");
+            let wrong = [length.checked_sub(1), Some(length + 1)];
+            for wrong in wrong.into_iter().flatten() {
+                assert!(
+                    matches!(read(wrong), Err(MeaningError::Layout { .. })),
+                    "{kind:#x} of {wrong} bytes"
+                );
+            }
+        }
+        let end = |length, version| read(manager::XLOG, kind::END_OF_RECOVERY, &vec![0; length], version);
+        assert!(end(24, Version::V17).is_ok() && end(16, Version::V17).is_err());
+    }
+
+    #[test]
+    fn a_level_that_does_not_exist_is_said() {
+        let mut data = [0; 28];
+        data[20] = 3;
+        let said = read(manager::XLOG, kind::PARAMETER_CHANGE, &data, Version::V15);
+        assert_eq!(said, Err(MeaningError::WalLevel { found: 3 }));
+    }
+
+    #[test]
+    fn statistics_have_the_width_of_their_version() {
+        // A commit prepared that drops one entry of the statistics.
+        let commit = |width: usize| {
+            let flags = (1u32 << 4 | 1 << 8).to_le_bytes();
+            [&7i64.to_le_bytes()[..], &flags, &1u32.to_le_bytes(), &vec![9; width], &55u32.to_le_bytes()]
+                .concat()
+        };
+        for (version, width) in [(Version::V15, 12), (Version::V17, 12), (Version::V18, 16)] {
+            let Ok(Some(Meaning::Commit(end))) = read(manager::TRANSACTION, 0xb0, &commit(width), version)
+            else {
+                panic!("{version}");
+            };
+            assert_eq!((end.xid, end.prepared), (55, true));
+            let other = commit(28 - width);
+            assert!(read(manager::TRANSACTION, 0xb0, &other, version).is_err(), "{version}");
+        }
+    }
+
+    #[test]
+    fn a_count_that_is_negative_or_too_great_is_an_error() {
+        for count in [-1, i32::MAX, 3] {
+            let flags = (1u32 << 1).to_le_bytes();
+            let data = [&7i64.to_le_bytes()[..], &flags, &i32::to_le_bytes(count), &[0; 8]].concat();
+            assert!(read(manager::TRANSACTION, 0x80, &data, Version::V15).is_err(), "{count}");
+        }
+    }
+
+    #[test]
+    fn of_a_commit_in_two_phases_the_head_is_not_enough() {
+        let header = RecordHeader {
+            total_bytes: 1 << 20,
+            xid: 3,
+            previous: Lsn(8),
+            info: 0xb0,
+            manager: manager::TRANSACTION,
+            crc: 0,
+        };
+        let data = (1u32 << 20) - RECORD_HEADER_BYTES as u32 - 5;
+        let head =
+            [&[254][..], &data.to_le_bytes(), &7i64.to_le_bytes(), &[2, 0, 0, 0, 0xff, 0, 0, 0]].concat();
+        let said = parse(&header, Body::Head(&head), Version::V15);
+        assert_eq!(said, Err(MeaningError::TooLong { kind: "commit prepared", bytes: 1 << 20 }));
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_make_it_panic(
+            manager in prop_oneof![Just(0u8), Just(1), Just(21)],
+            info: u8,
+            mut data in proptest::collection::vec(any::<u8>(), 0..160),
+            flags in 0u32..512,
+        ) {
+            for version in Version::ALL {
+                let _ = read(manager, info, &data, version);
+            }
+            // With flags that are likely, so that more than the first field is read.
+            if data.len() > 12 {
+                data[8..12].copy_from_slice(&flags.to_le_bytes());
+                let _ = read(manager, info, &data, Version::V18);
+            }
+        }
+    }
+}

@@ -360,3 +360,7 @@ impl Resolver {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "target_tests.rs"]
+mod tests;

@@ -14,6 +14,12 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+/// The least that there is: what is restored is copied often.
+const SEGMENT: SegmentSize = match SegmentSize::new(1 << 20) {
+    Some(size) => size,
+    None => panic!("1 MiB is a size"),
+};
+
 /// A base backup and the log that follows it.
 struct Backup<'a> {
     cluster: &'a TestCluster,
@@ -58,6 +64,7 @@ impl<'a> Backup<'a> {
         restored.set("recovery_target_action", "promote");
         // So that it is ready when it has recovered, and not while it does.
         restored.set("hot_standby", "off");
+        restored.set("fsync", "off");
         for (name, value) in settings {
             restored.set(name, value);
         }
@@ -107,8 +114,8 @@ impl<'a> Backup<'a> {
 impl Recovered {
     fn of(restored: &TestCluster) -> Self {
         let file = restored.psql("select pg_walfile_name(pg_current_wal_lsn())");
-        let timeline = SegmentName::parse(&file, SegmentSize::DEFAULT).unwrap().timeline;
-        let restored_log = Log::new(&restored.data().join("pg_wal"), timeline, SegmentSize::DEFAULT);
+        let timeline = SegmentName::parse(&file, SEGMENT).unwrap().timeline;
+        let restored_log = Log::new(&restored.data().join("pg_wal"), timeline, SEGMENT);
         let branched_at = restored_log.history.switches().last().unwrap().at;
         let rows = restored.psql("select string_agg(note || '[' || xid || ']', ' ' order by note) from rows");
         let prepared = restored.psql("select string_agg(gid, ' ') from pg_prepared_xacts");
@@ -184,7 +191,7 @@ fn work(cluster: &TestCluster) -> Done {
 }
 
 fn log_of(cluster: &TestCluster, timeline: u32) -> Log {
-    Log::new(&cluster.data().join("pg_wal"), TimelineId(timeline), SegmentSize::DEFAULT)
+    Log::new(&cluster.data().join("pg_wal"), TimelineId(timeline), SEGMENT)
 }
 
 fn commits(records: &[Kept], after: Lsn) -> Vec<&Kept> {
@@ -200,7 +207,7 @@ fn time_of(record: &Kept) -> PgTime {
 }
 
 fn every_kind_of_target(installation: &Installation) {
-    let mut cluster = workload::cluster(installation, 16);
+    let mut cluster = workload::cluster(installation, 1);
     cluster.psql("create table rows (note text, xid text)");
     cluster.psql(&format!("select pg_create_restore_point('twice'); {}", row("00")));
     let backup = Backup::take(&cluster);
@@ -285,7 +292,7 @@ fn postgresql_stops_where_every_kind_of_target_was_resolved_to() {
 #[test]
 fn a_time_after_the_last_commit_can_be_had_where_the_log_goes_on() {
     for installation in test_installations() {
-        let mut cluster = workload::cluster(&installation, 16);
+        let mut cluster = workload::cluster(&installation, 1);
         cluster.psql("create table rows (note text, xid text)");
         let replay = Backup::take(&cluster);
         let (directory, replay) = (replay.directory, replay.replay);
@@ -329,7 +336,7 @@ fn own(cluster: &TestCluster, path: &Path) {
 #[test]
 fn a_point_on_each_timeline_is_found() {
     for installation in test_installations() {
-        let mut primary = workload::cluster(&installation, 16);
+        let mut primary = workload::cluster(&installation, 1);
         primary.psql("create table rows (note text, xid text)");
         let backup = Backup::take(&primary);
         let (directory, replay) = (backup.directory, backup.replay);
@@ -346,7 +353,7 @@ fn a_point_on_each_timeline_is_found() {
         let archive = merged(&primary, &[&primary, &standby]);
         let backup = Backup { cluster: &primary, directory, replay };
         for (timeline, name) in [(1, "one"), (2, "two")] {
-            let log = Log::new(&archive, TimelineId(timeline), SegmentSize::DEFAULT);
+            let log = Log::new(&archive, TimelineId(timeline), SEGMENT);
             let (named, recovered) = backup.agrees(&log, &Target::Name(name.into()), Edge::Inclusive);
             assert_eq!(named.timeline, TimelineId(timeline));
             let has = |note: &str| recovered.rows.contains(&format!("{note}["));
@@ -355,7 +362,7 @@ fn a_point_on_each_timeline_is_found() {
             assert_eq!(latest.timeline, TimelineId(timeline));
         }
         // A point before the branch, asked for on the second timeline.
-        let log = Log::new(&archive, TimelineId(2), SegmentSize::DEFAULT);
+        let log = Log::new(&archive, TimelineId(2), SEGMENT);
         let at = log.history.switches()[0].at;
         for edge in [Edge::Inclusive, Edge::Exclusive] {
             backup.agrees(&log, &Target::Lsn(at), edge);
