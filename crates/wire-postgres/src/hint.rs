@@ -245,8 +245,8 @@ fn grant(object: &str, role: &str) -> Option<String> {
 
 fn full_hint(session: &SessionFacts, error: &ServerError) -> String {
     if session.replication || error.message.contains("max_wal_senders") {
-        return "Every WAL sender is in use: raise max_wal_senders and restart the server, or stop one of those in \
-                pg_stat_replication."
+        return "Every WAL sender is in use: raise max_wal_senders (above 0 it needs wal_level = replica) and restart the \
+                server, or stop one of those in pg_stat_replication."
             .to_owned();
     }
     "Every session is in use: raise max_connections and restart the server, end idle sessions, or raise the \
