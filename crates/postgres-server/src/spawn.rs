@@ -22,6 +22,8 @@ static STARTER: Mutex<Option<Sender<Order>>> = Mutex::new(None);
 /// Starts a command that gets `signal` when this process ends.
 pub(crate) fn bound_to_us(mut command: Command, signal: Signal) -> io::Result<Child> {
     die_with_parent(&mut command, signal);
+    // A group of its own: what a terminal sends to ours (Ctrl-C) is ours to pass on.
+    command.process_group(0);
     let (answer, started) = sync_channel(1);
     let gone = || io::Error::other("the thread that starts servers is gone");
     starter()?.send(Order { command, answer }).map_err(|_| gone())?;
@@ -63,6 +65,7 @@ fn carry_out(orders: &Receiver<Order>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use rustix::process::{Pid, getpgid};
     use std::process::Stdio;
 
     #[test]
@@ -76,6 +79,8 @@ mod tests {
         // The signal of a parent's death is sent before its thread can be joined.
         thread::sleep(std::time::Duration::from_millis(50));
         assert!(child.try_wait().unwrap().is_none(), "it still runs");
+        let pid = Pid::from_child(&child);
+        assert_eq!(getpgid(Some(pid)), Ok(pid), "in a group of its own");
         child.kill().unwrap();
         child.wait().unwrap();
     }
