@@ -2,13 +2,16 @@
 
 use lifeboat_base::Hint;
 use lifeboat_base::crashsafe::CrashsafeError;
+use lifeboat_postgres_server::{ControlDataError, ServerError};
 use lifeboat_repository::RepositoryError;
 use lifeboat_repository::ids::InvalidDatasetName;
 use lifeboat_store::PathError;
 use lifeboat_store::exclude::PatternError;
 use lifeboat_store::materialise::MaterialiseError;
 use lifeboat_store_files::FilesError;
+use lifeboat_store_postgres::PostgresStoreError;
 use lifeboat_store_sqlite::{ProofError, SnapshotError};
+use lifeboat_wire_postgres::PostgresError;
 use std::io;
 use std::path::PathBuf;
 
@@ -27,6 +30,24 @@ pub enum RecoveryError {
     /// A database could not be read.
     #[error(transparent)]
     Sqlite(#[from] SnapshotError),
+    /// A cluster could not be protected, or is not to be had.
+    #[error(transparent)]
+    Cluster(#[from] PostgresStoreError),
+    /// A server could not be asked.
+    #[error(transparent)]
+    Postgres(#[from] PostgresError),
+    /// A server of our own could not be started.
+    #[error(transparent)]
+    Server(#[from] ServerError),
+    /// What a restored directory is cannot be told.
+    #[error(transparent)]
+    Control(Box<ControlDataError>),
+    /// A tablespace has no place to go to.
+    #[error("there is no tablespace {named} in the snapshot")]
+    NoTablespace {
+        /// How it was named.
+        named: String,
+    },
     /// A restored database could not be asked.
     #[error(transparent)]
     Proof(#[from] ProofError),
@@ -121,6 +142,13 @@ impl Hint for RecoveryError {
             Self::Files(error) => return error.hint(),
             Self::Sqlite(error) => return error.hint(),
             Self::Proof(error) => return error.hint(),
+            Self::Cluster(error) => return error.hint(),
+            Self::Postgres(error) => return error.hint(),
+            Self::Server(error) => return error.hint(),
+            Self::Control(error) => return error.hint(),
+            Self::NoTablespace { .. } => {
+                "Name it by its number or by the place where it lay, as `lifeboat points --json` shows both."
+            }
             Self::Materialise(error) => return error.hint(),
             Self::Path(error) => return error.hint(),
             Self::Pattern(error) => return error.hint(),

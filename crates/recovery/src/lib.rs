@@ -4,9 +4,12 @@
 //! one back where it can be, [`prove`] does so in scratch and asks the restored data whether it is whole,
 //! [`retention`] says which snapshots to keep, and [`rehearse`] does it all at once and measures.
 //!
+//! A PostgreSQL cluster, whose log leads to any point behind a snapshot, has its own way back: [`postgres`].
+//!
 //! It deliberately knows no command line, no schedule and no runbook.
 
 mod error;
+pub mod postgres;
 pub mod protect;
 pub mod prove;
 pub mod rehearse;
@@ -16,7 +19,7 @@ mod target;
 
 pub use error::{RecoveryError, Result};
 pub use lifeboat_base::scratch::Scratch;
-pub use target::{Target, TargetKind};
+pub use target::{Target, is_postgres};
 
 /// How many threads fetch and check content.
 pub fn threads() -> usize {

@@ -1,7 +1,7 @@
 //! Protecting: a snapshot of a target, now.
 
 use crate::error::{RecoveryError, Result};
-use crate::target::{Target, TargetKind};
+use crate::target::Target;
 use lifeboat_base::clock::Stopwatch;
 use lifeboat_repository::ids::DatasetName;
 use lifeboat_repository::tree::{Entry, EntryKind, FileTime, Metadata};
@@ -10,9 +10,11 @@ use lifeboat_store::Problems;
 use lifeboat_store::exclude::Exclude;
 use lifeboat_store::progress::Progress;
 use lifeboat_store_files::{FilesDriver, FilesOptions};
+use lifeboat_store_postgres::ClusterSource;
 use lifeboat_store_sqlite::{Snapshot as DatabaseSnapshot, SnapshotOptions, WithoutReflink};
+use lifeboat_wire_postgres::ConnectOptions;
 use std::io::{self, Read};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -101,16 +103,17 @@ fn protect_once(
     options: &ProtectOptions,
     progress: &Progress,
 ) -> Result<Taken> {
-    let kind = match target.kind {
-        TargetKind::Files => lifeboat_store_files::STORE,
-        TargetKind::Sqlite => SQLITE,
+    let store = match target {
+        Target::Files(_) => lifeboat_store_files::STORE,
+        Target::Sqlite(_) => SQLITE,
+        Target::Postgres(_) => lifeboat_store_postgres::STORE,
     };
-    let source = source(dataset, kind, &target.path.display().to_string());
-    let writer = SnapshotWriter::begin(repository, source)?;
+    let writer = SnapshotWriter::begin(repository, source(dataset, store, &target.to_string()))?;
     let unread = index_notes(&writer);
-    let mut taken = match target.kind {
-        TargetKind::Files => protect_files(writer, target, options, progress),
-        TargetKind::Sqlite => protect_sqlite(writer, target, options, progress),
+    let mut taken = match target {
+        Target::Files(path) => protect_files(writer, path, options, progress),
+        Target::Sqlite(path) => protect_sqlite(writer, path, options, progress),
+        Target::Postgres(server) => protect_postgres(repository, writer, dataset, server, progress),
     }?;
     taken.notes.extend(unread);
     Ok(taken)
@@ -139,12 +142,12 @@ fn source(dataset: &DatasetName, store: &str, source: &str) -> SnapshotSource {
 
 fn protect_files(
     mut writer: SnapshotWriter,
-    target: &Target,
+    path: &Path,
     options: &ProtectOptions,
     progress: &Progress,
 ) -> Result<Taken> {
     let driver = FilesDriver::new(
-        &target.path,
+        path,
         FilesOptions { exclude: options.exclude.clone(), never: options.never.clone() },
     );
     let report = driver.snapshot(&mut writer, progress)?;
@@ -155,23 +158,22 @@ fn protect_files(
 /// The slot is claimed before: the database should be held still no longer than it is read.
 fn protect_sqlite(
     mut writer: SnapshotWriter,
-    target: &Target,
+    path: &Path,
     options: &ProtectOptions,
     progress: &Progress,
 ) -> Result<Taken> {
-    let scratch = target.path.parent().map_or_else(std::env::temp_dir, PathBuf::from);
+    let scratch = path.parent().map_or_else(std::env::temp_dir, PathBuf::from);
     let scratch = if is_writable(&scratch) { scratch } else { std::env::temp_dir() };
     let mut snapshot_options =
         SnapshotOptions { scratch, without_reflink: WithoutReflink::Copy, ..SnapshotOptions::default() };
     if let Some(max_stall) = options.max_stall {
         snapshot_options.max_stall = max_stall;
     }
-    let mut database = DatabaseSnapshot::take(&target.path, &snapshot_options)?;
+    let mut database = DatabaseSnapshot::take(path, &snapshot_options)?;
     writer.set_taken(lifeboat_base::clock::Clock::System.now());
-    let name =
-        target.path.file_name().map(std::os::unix::ffi::OsStrExt::as_bytes).unwrap_or(b"database").to_vec();
+    let name = path.file_name().map(std::os::unix::ffi::OsStrExt::as_bytes).unwrap_or(b"database").to_vec();
     let mut entry = Entry::new(name.clone(), EntryKind::File);
-    entry.metadata = file_metadata(target)?;
+    entry.metadata = file_metadata(path)?;
     let folder = folder_of(&entry.metadata);
     let base = writer.base_entry(&name);
     entry.size = database.size_bytes();
@@ -201,18 +203,33 @@ fn protect_sqlite(
     Ok(Taken::whole(published, notes))
 }
 
+/// The lineage is known once the server has been asked; what is published says it.
+fn protect_postgres(
+    repository: &Arc<Repository>,
+    mut writer: SnapshotWriter,
+    dataset: &DatasetName,
+    server: &ConnectOptions,
+    progress: &Progress,
+) -> Result<Taken> {
+    let source =
+        ClusterSource { repository: repository.clone(), dataset: dataset.clone(), server: server.clone() };
+    let protected = lifeboat_store_postgres::protect(&source, &mut writer, progress)?;
+    let published = writer.finish(protected.backup.root)?;
+    Ok(Taken::whole(published, protected.notes))
+}
+
 /// The folder that a single file is restored into: its owner's alone.
 fn folder_of(file: &Metadata) -> Metadata {
     Metadata { mode: 0o700, uid: file.uid, gid: file.gid, modified: file.modified, ..Metadata::default() }
 }
 
-fn is_writable(directory: &std::path::Path) -> bool {
+fn is_writable(directory: &Path) -> bool {
     rustix::fs::access(directory, rustix::fs::Access::WRITE_OK).is_ok()
 }
 
-fn file_metadata(target: &Target) -> Result<Metadata> {
+fn file_metadata(path: &Path) -> Result<Metadata> {
     use std::os::unix::fs::MetadataExt;
-    let stat = std::fs::metadata(&target.path).map_err(RecoveryError::io("look at", &target.path))?;
+    let stat = std::fs::metadata(path).map_err(RecoveryError::io("look at", path))?;
     let time = |secs, nanos: i64| FileTime { secs, nanos: u32::try_from(nanos).unwrap_or(0) };
     Ok(Metadata {
         mode: stat.mode() & 0o7777,

@@ -5,6 +5,7 @@
 //! questioned.
 
 use crate::error::{RecoveryError, Result};
+use crate::postgres::ClusterProof;
 use crate::protect::SQLITE;
 use crate::restore::{RestoreOptions, restore};
 use lifeboat_base::clock::Stopwatch;
@@ -56,6 +57,8 @@ pub struct Proof {
     pub bytes: u64,
     /// What a database answered.
     pub questions: Option<Questions>,
+    /// What a cluster's server answered.
+    pub cluster: Option<ClusterProof>,
     /// How long restoring took.
     pub restoring: Duration,
     /// How long reading back and questioning took.
@@ -106,16 +109,7 @@ pub(crate) fn prove_into(
 /// Where it could not be carried out; damage is an answer, not an error.
 pub fn examine(reader: &Reader, published: &Published, restored: &Path) -> Result<Proof> {
     let watch = Stopwatch::start();
-    let zero = Duration::ZERO;
-    let mut proof = Proof {
-        verdict: Verdict::Proven,
-        reasons: Vec::new(),
-        files: 0,
-        bytes: 0,
-        questions: None,
-        restoring: zero,
-        questioning: zero,
-    };
+    let mut proof = Proof::new();
     read_back(reader, published, restored, &mut proof)?;
     let stats = &published.snapshot.stats;
     proof.doubt_if(stats.left_out > 0, || {
@@ -130,7 +124,7 @@ pub fn examine(reader: &Reader, published: &Published, restored: &Path) -> Resul
 }
 
 /// Damage of the repository is what a proof is for; anything else means that there was none.
-fn damaged_or(error: RecoveryError) -> Result<Proof> {
+pub(crate) fn damaged_or(error: RecoveryError) -> Result<Proof> {
     let text = lifeboat_base::report(&error);
     let damaged = match &error {
         RecoveryError::Repository(error)
@@ -143,25 +137,32 @@ fn damaged_or(error: RecoveryError) -> Result<Proof> {
     if !damaged {
         return Err(error);
     }
-    let zero = Duration::ZERO;
-    Ok(Proof {
-        verdict: Verdict::Failed,
-        reasons: vec![text],
-        files: 0,
-        bytes: 0,
-        questions: None,
-        restoring: zero,
-        questioning: zero,
-    })
+    let mut proof = Proof::new();
+    proof.fail(text);
+    Ok(proof)
 }
 
 impl Proof {
-    fn fail(&mut self, reason: String) {
+    /// One that nothing speaks against yet.
+    pub(crate) fn new() -> Self {
+        Self {
+            verdict: Verdict::Proven,
+            reasons: Vec::new(),
+            files: 0,
+            bytes: 0,
+            questions: None,
+            cluster: None,
+            restoring: Duration::ZERO,
+            questioning: Duration::ZERO,
+        }
+    }
+
+    pub(crate) fn fail(&mut self, reason: String) {
         self.verdict = Verdict::Failed;
         self.reasons.push(reason);
     }
 
-    fn doubt_if(&mut self, doubtful: bool, reason: impl FnOnce() -> String) {
+    pub(crate) fn doubt_if(&mut self, doubtful: bool, reason: impl FnOnce() -> String) {
         if doubtful {
             if self.verdict == Verdict::Proven {
                 self.verdict = Verdict::Inconclusive;
@@ -172,7 +173,12 @@ impl Proof {
 }
 
 /// Reads every restored file and compares it, piece by piece, with the identities in the snapshot.
-fn read_back(reader: &Reader, published: &Published, root: &Path, proof: &mut Proof) -> Result<()> {
+pub(crate) fn read_back(
+    reader: &Reader,
+    published: &Published,
+    root: &Path,
+    proof: &mut Proof,
+) -> Result<()> {
     reader.walk(&published.snapshot, &mut |directory, entry| {
         if entry.kind == EntryKind::File {
             let path = below(root, directory, &entry.name);

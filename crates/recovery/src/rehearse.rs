@@ -9,7 +9,7 @@ use crate::error::{RecoveryError, Result};
 use crate::protect::{ProtectOptions, ProtectReport, protect};
 use crate::prove::{Proof, examine, prove_into};
 use crate::restore::{RestoreOptions, restore};
-use crate::target::{Target, TargetKind};
+use crate::target::Target;
 use lifeboat_base::clock::{Clock, Stopwatch, Timestamp};
 use lifeboat_base::scratch::Scratch;
 use lifeboat_base::{Secret, random};
@@ -141,7 +141,7 @@ pub fn rehearse_demonstration(
     let mut running = Running::start(writer(&database, &log), &log)?;
     std::thread::sleep(WRITING_BEFORE);
     let dataset = DatasetName::new("demonstration")?;
-    let target = Target { kind: TargetKind::Sqlite, path: database.clone() };
+    let target = Target::Sqlite(database.clone());
     let protected = protect(repository, &dataset, &target, &ProtectOptions::default(), progress)?;
     say("protected; the application goes on writing for five seconds");
     running.still_runs()?;

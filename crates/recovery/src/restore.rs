@@ -74,7 +74,7 @@ pub fn restore(
     Ok(RestoreReport { report, took: watch.elapsed() })
 }
 
-fn check_empty(into: &Path, force: bool) -> Result<()> {
+pub(crate) fn check_empty(into: &Path, force: bool) -> Result<()> {
     let mut listing = match std::fs::read_dir(into) {
         Ok(listing) => listing,
         // Nothing is there, unless it is a symbolic link into the void.
@@ -110,14 +110,14 @@ fn check_space(into: &Path, reader: &Reader, published: &Published, include: &In
     Ok(())
 }
 
-fn check_writable(into: &Path) -> Result<()> {
+pub(crate) fn check_writable(into: &Path) -> Result<()> {
     let existing = nearest(into);
     rustix::fs::access(existing, rustix::fs::Access::WRITE_OK)
         .map_err(|e| RecoveryError::io("write to", existing)(e.into()))
 }
 
 /// A place, or the nearest one above it that exists.
-fn nearest(into: &Path) -> &Path {
+pub(crate) fn nearest(into: &Path) -> &Path {
     let existing = into.ancestors().find(|path| path.exists()).unwrap_or(Path::new("."));
     if existing.as_os_str().is_empty() { Path::new(".") } else { existing }
 }

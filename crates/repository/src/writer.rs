@@ -24,7 +24,7 @@ use crate::repository::{Claim, Repository};
 use crate::snapshots::{Filled, Published};
 use crate::state::Head;
 use crate::tree::{Content, Entry, EntryKind, Extent, ListingBuilder, Metadata};
-use crate::walk::{CHUNKS_PER_LIST, Reference, encode_list};
+use crate::walk::{CHUNKS_PER_LIST, Reference, VisitEntry, encode_list};
 use lifeboat_base::clock::Timestamp;
 use lifeboat_base::failpoint;
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
@@ -158,6 +158,11 @@ impl SnapshotWriter {
         self.reader.left_out()
     }
 
+    /// The lineage of the store, where that is known only now.
+    pub fn set_lineage(&mut self, lineage: &str) {
+        self.source.lineage = Some(lineage.to_owned());
+    }
+
     /// Remembers a fact of the driver's.
     pub fn set_fact(&mut self, name: &str, value: impl ToString) {
         self.facts.insert(name.to_owned(), value.to_string());
@@ -219,6 +224,16 @@ impl SnapshotWriter {
                 None => base.entries = self.reader.entries(&base.nodes.pop_front()?).ok()?.into(),
             }
         }
+    }
+
+    /// Calls `visit` with each entry of the base snapshot, as [`Reader::walk`] does; with none where there is no
+    /// base. What of it cannot be read counts as absent: it only saves work.
+    ///
+    /// # Errors
+    /// Of `visit`, or where nothing can be read.
+    pub fn walk_base<E: From<RepositoryError>>(&self, visit: &mut VisitEntry<'_, E>) -> Result<(), E> {
+        let Some(base) = &self.base else { return Ok(()) };
+        self.reader.walk_what_is_left(&base.snapshot, visit, &mut |_, _| Ok(()))
     }
 
     /// Adds an entry to the current directory.

@@ -1,5 +1,6 @@
 //! What a snapshot of a cluster remembers of it: everything that a restore must know before it begins.
 
+use crate::lineage;
 use lifeboat_base::Hint;
 use lifeboat_postgres_wal::{Lsn, SegmentSize, SystemId, TimelineId};
 use lifeboat_repository::LOG_POSITION_FACT;
@@ -83,8 +84,9 @@ impl SnapshotFacts {
         self.segment.start_of(self.start)
     }
 
-    /// Writes them into a snapshot.
+    /// Writes them into a snapshot, with its lineage.
     pub fn write(&self, writer: &mut SnapshotWriter) {
+        writer.set_lineage(&lineage::name_of_timeline(self.system, self.timeline));
         writer.set_fact(LOG_POSITION_FACT, self.first_needed().0);
         writer.set_fact(SYSTEM, self.system);
         writer.set_fact(TIMELINE, self.timeline);

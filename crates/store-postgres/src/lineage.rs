@@ -17,7 +17,12 @@ pub const HISTORY_KIND: &str = "postgres-history";
 /// # Errors
 /// Never for what PostgreSQL can name; the rule of names is the repository's.
 pub fn of_timeline(system: SystemId, timeline: TimelineId) -> Result<Lineage, LogError> {
-    Lineage::new(&format!("{system}-{timeline}"))
+    Lineage::new(&name_of_timeline(system, timeline))
+}
+
+/// The name of that lineage.
+pub fn name_of_timeline(system: SystemId, timeline: TimelineId) -> String {
+    format!("{system}-{timeline}")
 }
 
 /// The lineage that holds the history files of a cluster.

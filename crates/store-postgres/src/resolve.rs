@@ -172,7 +172,8 @@ fn try_from(
     let mut scan = Scan::new(wanted, &facts, &history);
     scan.run(source, &way)?;
     let (resolution, marker_at) = scan.finish()?;
-    let legs = legs(&facts, &history, resolution.log_needed).ok_or_else(unreachable)?;
+    // Behind a switch a segment is empty, and need not be there.
+    let legs = legs(&facts, &history, resolution.log_needed.min(end)).ok_or_else(unreachable)?;
     let history_files = kept
         .iter()
         .filter(|(of, _)| history.includes(**of))

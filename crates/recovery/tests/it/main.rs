@@ -1,0 +1,3 @@
+//! Recovery against real servers.
+
+mod postgres;
