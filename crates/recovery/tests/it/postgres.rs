@@ -166,14 +166,10 @@ fn a_backup_alone_is_restored_and_proven() {
         let reader = Reader::new(&house.repository).unwrap();
         let questions =
             ClusterQuestions { installation: Some(installation.clone()), ..ClusterQuestions::default() };
-        let proof = prove_cluster(
-            &reader,
-            &path,
-            house.place.path(),
-            &ClusterQuestions::default(),
-            &Progress::default(),
-        )
-        .unwrap_or_else(|error| panic!("{}", lifeboat_base::report(&error)));
+        let questions =
+            ClusterQuestions { installation: Some(installation.clone()), ..ClusterQuestions::default() };
+        let proof = prove_cluster(&reader, &path, house.place.path(), &questions, &Progress::default())
+            .unwrap_or_else(|error| panic!("{}", lifeboat_base::report(&error)));
         assert_eq!(proof.verdict, Verdict::Proven, "{:?}", proof.reasons);
         let answers = proof.cluster.unwrap().answers;
         assert_eq!(answers.tables.iter().map(|t| t.rows).collect::<Vec<_>>(), [20_000]);
