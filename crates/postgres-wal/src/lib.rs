@@ -50,7 +50,7 @@ pub use history::{HistoryError, Switch, TimelineHistory};
 pub use meaning::{Checkpoint, EndOfRecovery, Meaning, MeaningError, Message, Parameters, WalLevel};
 pub use page::{PageHeader, PageSize, SegmentHeader, Version};
 pub use position::{Lsn, ParsePositionError, SegmentName, SegmentSize, SystemId, TimelineId};
-pub use reader::{KEPT_BYTES_MAX, KEPT_HEAD_BYTES, Layout, Step, WalReader};
+pub use reader::{Diverged, KEPT_BYTES_MAX, KEPT_HEAD_BYTES, Layout, Step, WalReader};
 pub use record::{Body, MAX_RECORD_BYTES, RECORD_HEADER_BYTES, Record, RecordHeader, manager};
 pub use summary::{Summary, TransactionRef};
 pub use target::{Edge, Replay, Resolution, Resolver, Target, TargetError};

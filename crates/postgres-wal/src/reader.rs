@@ -61,6 +61,18 @@ pub enum Step<'a> {
     End(End),
 }
 
+/// What was read is not what the other timeline came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("timeline {timeline} was read up to {position}, and timeline {next} did not come from that")]
+pub struct Diverged {
+    /// The timeline that was read.
+    pub timeline: TimelineId,
+    /// Up to where.
+    pub position: Lsn,
+    /// The timeline that was to be followed.
+    pub next: TimelineId,
+}
+
 /// Where the reader is in the record that it reads.
 #[derive(Clone, Copy, Debug)]
 enum State {
@@ -170,6 +182,22 @@ impl WalReader {
     /// Whose log it is, once the first page of a segment was seen, or where the reader was told.
     pub const fn system(&self) -> Option<SystemId> {
         self.layout.system
+    }
+
+    /// Goes on with a timeline that branched off: what is given next is of its log, from the same position on. A
+    /// record that is only half read is finished there.
+    ///
+    /// # Errors
+    /// Where more was read of the old timeline than the new one has of it. A new reader has to begin again.
+    pub fn follow(&mut self, history: TimelineHistory) -> Result<(), Diverged> {
+        let (timeline, next) = (self.timeline, history.timeline());
+        let left = history.end_of(timeline).unwrap_or(Lsn(u64::MAX));
+        if !history.includes(timeline) || self.position > left {
+            return Err(Diverged { timeline, position: self.position, next });
+        }
+        self.layout.history = history;
+        self.timeline_ends = left;
+        Ok(())
     }
 
     /// Takes a piece of the log, and gives each record that it completes.

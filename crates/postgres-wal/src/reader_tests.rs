@@ -256,6 +256,30 @@ fn a_timeline_that_begins_within_a_page_is_followed() {
 }
 
 #[test]
+fn a_promotion_is_followed_from_the_middle_of_a_record_on() {
+    let (forge, two) = two_timelines(2);
+    let whole = read_with(two.clone(), forge.start, &[&forge.bytes]).0;
+    let switch = two.history.switches()[0].at;
+    for given in [0, 100, 8192, 9000, switch.since(forge.start) as usize] {
+        let (old, new) = forge.bytes.split_at(given);
+        let mut reader = WalReader::new(forge.start, layout());
+        let mut starts = Vec::new();
+        reader.feed(old, |record| starts.push((record.start, record.timeline))).unwrap();
+        reader.follow(two.history.clone()).unwrap();
+        reader.feed(new, |record| starts.push((record.start, record.timeline))).unwrap();
+        let expected: Vec<_> = whole.iter().map(|(start, _, timeline, _)| (*start, *timeline)).collect();
+        assert_eq!(starts, expected, "{given}");
+    }
+    let mut reader = WalReader::new(forge.start, layout());
+    let mut old = some_records(Version::V17);
+    old.commit(1000, 1);
+    reader.feed(&old.bytes, |_| {}).unwrap();
+    let diverged = reader.follow(two.history).unwrap_err();
+    assert_eq!((diverged.position, diverged.next), (old.position(), TimelineId(2)));
+    assert!(reader.follow(TimelineHistory::first(TimelineId(5))).is_err(), "no ancestor");
+}
+
+#[test]
 fn the_old_timeline_behind_the_branch_is_not_taken_for_the_new_one() {
     let expected = EndReason::NoTimelineSwitch { expected: TimelineId(2) };
     let (forge, layout) = two_timelines(3);

@@ -3,7 +3,6 @@
 
 #![expect(clippy::unwrap_used, reason = "what a test's helper cannot do, the test cannot go on without")]
 
-mod cut;
 mod log;
 mod target;
 mod waldump;

@@ -313,6 +313,7 @@ fn the_old_timeline_is_not_taken_for_the_new(standby: &TestCluster, log: &Log) {
 }
 
 /// Lengths that are drawn anew each run; the seed is printed, and `LIFEBOAT_TEST_SEED` pins it.
+#[expect(clippy::print_stdout, reason = "the seed of a failed run must be seen")]
 pub(crate) fn random_sizes(bounds: &'static [usize]) -> impl FnMut() -> usize {
     let seed = std::env::var("LIFEBOAT_TEST_SEED").ok().and_then(|seed| seed.parse().ok());
     let mut state: u64 = seed.unwrap_or_else(|| u64::from_le_bytes(random::bytes()));
