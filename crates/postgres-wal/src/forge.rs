@@ -4,7 +4,6 @@ use crate::page::Version;
 use crate::position::{Lsn, SegmentSize};
 use crate::record::{RECORD_HEADER_BYTES, RecordCrc, manager};
 
-const PAGE_BYTES: u64 = 8192;
 pub(crate) const SEGMENT: SegmentSize = match SegmentSize::new(1 << 20) {
     Some(size) => size,
     None => panic!("1 MiB is a size"),
@@ -17,6 +16,7 @@ pub(crate) struct Forge {
     pub(crate) bytes: Vec<u8>,
     pub(crate) start: Lsn,
     pub(crate) version: Version,
+    pub(crate) page_bytes: u64,
     pub(crate) timeline: u32,
     pub(crate) previous: Lsn,
     /// Where each record begins and ends.
@@ -26,7 +26,15 @@ pub(crate) struct Forge {
 impl Forge {
     pub(crate) fn new(version: Version) -> Self {
         let start = Lsn(1 << 20);
-        Self { bytes: Vec::new(), start, version, timeline: 1, previous: Lsn(100), records: Vec::new() }
+        Self {
+            bytes: Vec::new(),
+            start,
+            version,
+            page_bytes: 8192,
+            timeline: 1,
+            previous: Lsn(100),
+            records: Vec::new(),
+        }
     }
 
     pub(crate) fn position(&self) -> Lsn {
@@ -47,12 +55,12 @@ impl Forge {
         if long {
             self.bytes.extend(SYSTEM.to_le_bytes());
             self.bytes.extend((SEGMENT.bytes() as u32).to_le_bytes());
-            self.bytes.extend((PAGE_BYTES as u32).to_le_bytes());
+            self.bytes.extend((self.page_bytes as u32).to_le_bytes());
         }
     }
 
     fn at_page(&self) -> bool {
-        self.position().0.is_multiple_of(PAGE_BYTES)
+        self.position().0.is_multiple_of(self.page_bytes)
     }
 
     /// Bytes of a record, with the headers of the pages that they go through.
@@ -62,7 +70,7 @@ impl Forge {
             if self.at_page() {
                 self.page(flags, if flags == 0 { 0 } else { bytes.len() as u32 });
             }
-            let room = (PAGE_BYTES - self.position().0 % PAGE_BYTES) as usize;
+            let room = (self.page_bytes - self.position().0 % self.page_bytes) as usize;
             let (now, rest) = bytes.split_at(room.min(bytes.len()));
             self.bytes.extend(now);
             bytes = rest;

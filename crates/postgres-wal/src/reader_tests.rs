@@ -67,6 +67,23 @@ fn records_are_read_in_every_version() {
 }
 
 #[test]
+fn pages_of_another_size_are_read_where_they_are_expected() {
+    for bytes in [1 << 10, 32 << 10, 64 << 10] {
+        let mut forge = Forge::new(Version::V15);
+        forge.page_bytes = bytes;
+        forge.other(100_000);
+        forge.commit(1, 2);
+        let mut other = layout();
+        other.page_size = PageSize::new(bytes).unwrap();
+        let (seen, end) = read_with(other, forge.start, &[&forge.bytes]);
+        assert_eq!((seen.len(), end.reason), (2, EndReason::Exhausted), "{bytes}");
+        let (seen, end) = read(&forge);
+        let refused = EndReason::PageSize { expected: PageSize::DEFAULT, found: bytes as u32 };
+        assert_eq!((seen.len(), end.reason), (0, refused));
+    }
+}
+
+#[test]
 fn a_log_reads_the_same_wherever_it_is_cut() {
     let mut forge = some_records(Version::V16);
     forge.switch();

@@ -83,3 +83,48 @@ impl Summary {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::forge::{Forge, SEGMENT};
+    use crate::history::TimelineHistory;
+    use crate::page::Version;
+    use crate::position::TimelineId;
+    use crate::reader::{Layout, WalReader};
+
+    fn summary_of(forge: &Forge) -> Summary {
+        let layout = Layout::new(TimelineHistory::first(TimelineId(1)), SEGMENT);
+        let mut summary = Summary::default();
+        let mut reader = WalReader::new(forge.start, layout);
+        reader.feed(&forge.bytes, |record| summary.count(record).unwrap()).unwrap();
+        summary
+    }
+
+    #[test]
+    fn commits_are_counted_and_the_last_is_not_the_latest() {
+        let mut forge = Forge::new(Version::V18);
+        forge.commit(10, 500);
+        forge.abort(11, 900);
+        forge.commit_prepared(13, 12, 300);
+        forge.commit(0, 950);
+        forge.other(9000);
+        let summary = summary_of(&forge);
+        assert_eq!((summary.records, summary.commits, summary.aborts), (5, 2, 1));
+        assert_eq!((summary.first.unwrap().xid, summary.last.unwrap().xid), (10, 12));
+        assert_eq!(summary.latest, Some(PgTime(500)));
+        let last = summary.last.unwrap();
+        assert_eq!((last.start, last.end), forge.records[2]);
+    }
+
+    #[test]
+    fn two_stretches_add_up_to_one() {
+        let mut forge = Forge::new(Version::V15);
+        forge.commit(10, 500);
+        let first = summary_of(&forge);
+        let none = Summary::default();
+        assert_eq!((first.followed_by(none), none.followed_by(first)), (first, first));
+        let twice = first.followed_by(first);
+        assert_eq!((twice.commits, twice.records, twice.latest), (2, 2, Some(PgTime(500))));
+    }
+}
