@@ -299,6 +299,7 @@ impl PostgresError {
                 ["57P01", "57P02", "57P03", "53300", "55006"].contains(&error.code.as_str())
                     || error.code.starts_with("08")
             }
+            Self::Tls { source, .. } => went_away(source),
             Self::NoneOfSeveral { last, .. } => last.is_transient(),
             _ => false,
         }
@@ -312,8 +313,15 @@ impl PostgresError {
             | Self::Io { .. }
             | Self::Closed { .. }
             | Self::WrongRole { .. } => true,
+            Self::Tls { source, .. } => went_away(source),
             Self::Server { error, .. } => error.code == "57P03",
             _ => false,
         }
     }
+}
+
+/// Whether a handshake ended because the other side was gone, and not by anybody's judgement.
+fn went_away(source: &io::Error) -> bool {
+    use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, TimedOut, UnexpectedEof};
+    matches!(source.kind(), BrokenPipe | ConnectionAborted | ConnectionReset | TimedOut | UnexpectedEof)
 }

@@ -41,7 +41,7 @@ mod stream;
 mod tls;
 mod transport;
 
-pub use backup::{BackupEnd, BackupMessage, BaseBackup, BaseBackupOptions, Tablespace};
+pub use backup::{BackupEnd, BackupMessage, BaseBackup, BaseBackupOptions, ManifestChecksums, Tablespace};
 pub use cancel::CancelHandle;
 pub use connection::{Connection, Purpose};
 pub use error::{PostgresError, ServerError, SessionFacts};

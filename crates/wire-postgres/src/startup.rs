@@ -234,7 +234,7 @@ impl<'o> Attempt<'o> {
         let session = Arc::new(self.facts(&socket, tls.is_some()));
         let transport = Transport::new(Arc::new(socket), tls);
         let mut connection = Connection::starting(transport, session, Arc::new(route));
-        connection.send(&self.first_message())?;
+        connection.send(&self.first_message()?)?;
         let credentials = Credentials {
             password: self.password.as_ref(),
             binding: self.options.channel_binding,
@@ -258,9 +258,8 @@ impl<'o> Attempt<'o> {
         }
     }
 
-    /// The version, and what the session is to be. A text with a zero byte cannot be one of the options: it
-    /// would end early and begin another.
-    fn first_message(&self) -> Vec<u8> {
+    /// The version, and what the session is to be.
+    fn first_message(&self) -> Result<Vec<u8>, PostgresError> {
         let options = self.options;
         let mut pairs = vec![("user", options.user.as_str())];
         match self.purpose {
@@ -272,11 +271,15 @@ impl<'o> Attempt<'o> {
         pairs.extend(options.options.as_deref().map(|options| ("options", options)));
         let mut body = PROTOCOL.to_be_bytes().to_vec();
         for (name, value) in pairs {
-            body.extend(name.bytes().chain([0]));
-            body.extend(value.bytes().filter(|byte| *byte != 0).chain([0]));
+            // A zero byte would end the value early and begin another option.
+            if value.contains('\0') {
+                let what = "connection option (it has a zero byte)";
+                return Err(PostgresError::Argument { what, value: value.to_owned() });
+            }
+            body.extend(name.bytes().chain([0]).chain(value.bytes()).chain([0]));
         }
         body.push(0);
-        message::untagged(&body)
+        Ok(message::untagged(&body))
     }
 }
 

@@ -37,7 +37,7 @@ fn who(connection: Result<Connection, PostgresError>) -> String {
 
 #[track_caller]
 fn refused(options: &ConnectOptions, purpose: Purpose) -> PostgresError {
-    Connection::open(options, purpose).err().expect("not let in")
+    Connection::open(options, purpose).expect_err("not let in")
 }
 
 #[test]
@@ -213,7 +213,7 @@ fn the_first_of_several_servers_that_will_do_is_taken() {
         standby.promote();
         let none = recovers("standby").unwrap_err();
         assert!(matches!(none, PostgresError::NoneOfSeveral { count: 3, .. }), "{none:?}");
-        assert!(!recovers("prefer-standby").is_err());
+        assert!(recovers("prefer-standby").is_ok());
         assert_eq!(sql(&standby).parameter("in_hot_standby"), Some("off"));
     }
 }

@@ -5,7 +5,8 @@ use lifeboat_postgres_server::testing::{ClusterOptions, TestCluster, test_instal
 use lifeboat_postgres_server::{Identity, ServerPlace};
 use lifeboat_postgres_wal::{Lsn, SegmentName, SegmentSize, TimelineId};
 use lifeboat_wire_postgres::{
-    BackupMessage, BaseBackup, BaseBackupOptions, Connection, PostgresError, Purpose, SlotKind, StreamEvent,
+    BackupMessage, BaseBackup, BaseBackupOptions, Connection, ManifestChecksums, PostgresError, Purpose,
+    SlotKind, StreamEvent,
 };
 use std::fs::{self, File, OpenOptions};
 use std::io::{Seek, SeekFrom, Write};
@@ -95,6 +96,8 @@ fn a_backup_with_its_own_log_is_verified_and_starts() {
         identity.own(folder.path()).unwrap();
         fs::set_permissions(&data, std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
         verify(&cluster, &folder.path().join("backup_manifest"), &data);
+        let manifest = fs::read_to_string(folder.path().join("backup_manifest")).unwrap();
+        assert!(manifest.contains("\"Checksum-Algorithm\": \"SHA256\""));
 
         let mut restored = TestCluster::of_directory(ClusterOptions::new(installation.clone()), &data);
         identity.own(&moved).unwrap();
@@ -109,6 +112,27 @@ fn verify(cluster: &TestCluster, manifest: &Path, data: &Path) {
     let output =
         command.args(["-n", "-q", "-i", "tablespace_map", "-m"]).arg(manifest).arg(data).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
+fn the_manifest_sums_up_as_it_is_asked_to() {
+    for installation in test_installations() {
+        let cluster = TestCluster::start(&installation);
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("backup_manifest");
+        for (checksums, word) in [
+            (ManifestChecksums::None, None),
+            (ManifestChecksums::Crc32c, Some("CRC32C")),
+            (ManifestChecksums::Sha256, Some("SHA256")),
+        ] {
+            let options = BaseBackupOptions { checksums, ..Default::default() };
+            let mut backup = replication(&cluster).base_backup(&options).unwrap();
+            let _ = receive(&mut backup, folder.path());
+            let manifest = fs::read_to_string(&path).unwrap();
+            let found = manifest.split("\"Checksum-Algorithm\": \"").nth(1);
+            assert_eq!(found.and_then(|rest| rest.split('"').next()), word);
+        }
+    }
 }
 
 /// Receives the log from a position up to another one into files as `pg_wal` has them.

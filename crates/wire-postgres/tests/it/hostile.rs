@@ -93,6 +93,16 @@ fn proofs_out_of_turn_are_refused() {
 }
 
 #[test]
+fn a_zero_byte_does_not_smuggle_an_option_in() {
+    let error = against(&welcome(), |options| {
+        let mut options = options.clone();
+        options.set_database("d\0replication\0true");
+        Connection::open(&options, Purpose::Sql).unwrap_err()
+    });
+    assert!(matches!(error, PostgresError::Argument { .. }), "{error:?}");
+}
+
+#[test]
 fn a_server_that_starts_up_is_waited_for_by_who_can_wait() {
     let body = b"SFATAL\0VFATAL\0C57P03\0Mthe database system is starting up\0\0";
     let error = open_error(&framed(b'E', body));

@@ -144,12 +144,12 @@ fn each_mode_means_what_libpq_means() {
         assert!(with(&format!("sslmode=verify-ca {ca} host=example.org")).unwrap());
         let named = with(&format!("sslmode=verify-full {ca} host=example.org")).unwrap_err();
         assert!(matches!(named, PostgresError::Tls { .. }), "{named:?}");
-        assert!(named.hint().unwrap().contains("subjectAltName"), "{:?}", named);
+        assert!(named.hint().unwrap().contains("subjectAltName"), "{named:?}");
         let other = root(&certificates.certificate("other"));
         for name in ["require", "verify-ca", "verify-full"] {
             let unknown = with(&format!("sslmode={name} {other}")).unwrap_err();
             assert!(matches!(unknown, PostgresError::Tls { .. }), "{name}: {unknown:?}");
-            assert!(unknown.hint().unwrap().contains("sslrootcert"), "{:?}", unknown);
+            assert!(unknown.hint().unwrap().contains("sslrootcert"), "{unknown:?}");
         }
         let unknown = with("sslrootcert=system").unwrap_err();
         assert!(
