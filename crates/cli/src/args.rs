@@ -63,6 +63,8 @@ pub(crate) enum Command {
     Rehearse(RehearseArgs),
     /// Take a snapshot now
     Backup(BackupArgs),
+    /// Keep the log of a database, continuously, in the foreground
+    Follow(FollowArgs),
     /// List what can be restored
     Points(PointsArgs),
     /// List what a snapshot holds
@@ -110,7 +112,7 @@ pub(crate) enum Command {
 
 #[derive(Debug, Args)]
 pub(crate) struct RehearseArgs {
-    /// A folder or a SQLite database, which is only read; without one a demonstration is made
+    /// A folder, a SQLite database or postgres://…, which is only read; without one a demonstration is made
     #[arg(value_hint = ValueHint::AnyPath)]
     pub(crate) target: Option<PathBuf>,
     /// Keep the scratch folder, and say where it is
@@ -142,10 +144,10 @@ pub(crate) struct WhatArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct BackupArgs {
-    /// Datasets of the plan, or folders and databases; none: every dataset of the plan
+    /// Datasets of the plan, or folders, databases and postgres://…; none: every dataset of the plan
     #[arg(value_hint = ValueHint::AnyPath)]
     pub(crate) targets: Vec<String>,
-    /// The dataset's name, for one folder, database or stream that is in no plan
+    /// The dataset's name, for one folder, database, server or stream that is in no plan
     #[arg(long)]
     pub(crate) name: Option<String>,
     /// Take what comes on stdin
@@ -204,12 +206,21 @@ pub(crate) struct DumpArgs {
 pub(crate) struct RestoreArgs {
     /// The dataset
     pub(crate) dataset: String,
-    /// latest, a time (RFC 3339; without an offset it is local), or a snapshot
+    /// latest, a time (RFC 3339; without an offset it is local), or a snapshot; where a log is kept also
+    /// lsn:POSITION, xid:TRANSACTION or name:RESTORE-POINT
     #[arg(long)]
     pub(crate) to: String,
     /// Where to: a folder that is empty or does not exist
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub(crate) into: PathBuf,
+    #[command(flatten)]
+    pub(crate) point: PointArgs,
+    /// Where a tablespace goes, by its number or its old place [default: DIR.tablespaces/NUMBER]
+    #[arg(long, value_name = "NAMED=DIR", value_parser = tablespace)]
+    pub(crate) tablespace: Vec<(String, PathBuf)>,
+    /// What the PostgreSQL server does when it has replayed up to the point
+    #[arg(long, value_name = "ACTION", default_value = "promote")]
+    pub(crate) at_point: AtPoint,
     /// Bring back only what matches
     #[arg(long, value_name = "PATTERN")]
     pub(crate) include: Vec<String>,
@@ -218,13 +229,55 @@ pub(crate) struct RestoreArgs {
     pub(crate) force: bool,
 }
 
+/// Which point of a log is meant, where the point alone does not say it.
+#[derive(Clone, Debug, Default, Args)]
+pub(crate) struct PointArgs {
+    /// The timeline that the point lies on [default: the newest one that is kept]
+    #[arg(long, value_name = "NUMBER")]
+    pub(crate) timeline: Option<std::num::NonZeroU32>,
+    /// Stop before the transaction, position or time that is named, and not behind it
+    #[arg(long)]
+    pub(crate) before: bool,
+}
+
+/// What a server does at the point that it is restored to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum AtPoint {
+    /// Begin a new timeline and take writes
+    Promote,
+    /// Wait, readable, until a person resumes or stops it
+    Pause,
+    /// Shut down
+    Shutdown,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct FollowArgs {
+    /// Datasets of the plan, or the URL of a PostgreSQL server; none: every PostgreSQL dataset of the plan
+    pub(crate) targets: Vec<String>,
+    /// The dataset's name, for a server that is in no plan
+    #[arg(long)]
+    pub(crate) name: Option<String>,
+    /// How long a commit may wait for others to be published with it
+    #[arg(long, value_name = "DURATION", default_value = "250ms", value_parser = duration)]
+    pub(crate) gather: std::time::Duration,
+    /// How often to say how far it is
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = duration)]
+    pub(crate) say_every: std::time::Duration,
+    /// Take no snapshot where one is needed, only the log
+    #[arg(long)]
+    pub(crate) no_snapshot: bool,
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct ProveArgs {
     /// Datasets; none: all that have a snapshot
     pub(crate) datasets: Vec<String>,
-    /// latest, a time, or a snapshot
+    /// latest, a time, or a snapshot; where a log is kept also lsn:, xid: or name:
     #[arg(long, default_value = "latest")]
     pub(crate) at: String,
+    #[command(flatten)]
+    pub(crate) point: PointArgs,
     /// Where scratch folders are made [default: the system's folder for temporary files]
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub(crate) scratch: Option<PathBuf>,
@@ -424,6 +477,15 @@ pub(crate) enum WritersCommand {
 fn fingerprint(text: &str) -> Result<WriterId, String> {
     let digits = text.trim().to_ascii_lowercase();
     WriterId::from_hex(&digits).ok_or_else(|| "a root fingerprint has 32 hexadecimal digits".to_owned())
+}
+
+/// Reads `16400=/srv/fast`.
+fn tablespace(text: &str) -> Result<(String, PathBuf), String> {
+    let (named, place) = text.split_once('=').ok_or("write the tablespace and its place: 16400=/srv/fast")?;
+    if named.is_empty() || place.is_empty() {
+        return Err("write the tablespace and its place: 16400=/srv/fast".to_owned());
+    }
+    Ok((named.to_owned(), place.into()))
 }
 
 /// Reads `90s`, `15m`, `24h`, `7d`, `500ms`.

@@ -2,6 +2,7 @@
 //! it is refused before anything else happens, and never repeated.
 
 use crate::failure::Failure;
+use lifeboat_recovery::is_postgres;
 use std::ffi::{OsStr, OsString};
 
 const HINT: &str = "Take the password out of the URL and give it by the environment or a file; it was visible to everybody on this machine, so replace it.";
@@ -14,16 +15,17 @@ pub(crate) fn refuse_passwords(arguments: impl IntoIterator<Item = OsString>) ->
     Ok(())
 }
 
-/// Refuses a target that is a URL. No part of it is repeated: nobody can tell which of it is secret.
+/// Refuses a target that is a URL of something that is not protected. No part of it is repeated: nobody can tell
+/// which of it is secret.
 pub(crate) fn refuse_url(target: &OsStr) -> Result<(), Failure> {
     let text = target.to_string_lossy();
     if holds_password(&text) {
         return Err(Failure::usage("the target is a URL that holds a password", HINT));
     }
-    if text.contains("://") {
+    if text.contains("://") && !is_postgres(&text) {
         return Err(Failure::usage(
-            "the target is a URL, and this release protects folders, SQLite databases and streams",
-            "Pipe a dump into it: `pg_dump … | lifeboat backup --stdin --name NAME`.",
+            "the target is a URL, and this release protects folders, SQLite databases, PostgreSQL servers (postgres://…) and streams",
+            "Pipe a dump into it: `… | lifeboat backup --stdin --name NAME`.",
         ));
     }
     Ok(())
@@ -85,5 +87,6 @@ mod tests {
             assert!(!format!("{failure:?}").contains("hunter2") && failure.code == 2);
         }
         assert!(refuse_url(OsStr::new("a:b")).is_ok());
+        assert!(refuse_url(OsStr::new("postgres://backup@db-1/app")).is_ok());
     }
 }

@@ -9,6 +9,7 @@ mod context;
 mod failure;
 mod guard;
 mod output;
+mod point;
 mod time;
 
 use args::{Cli, Command};
@@ -63,6 +64,7 @@ fn dispatch(context: &Context, command: Command) -> Result<Outcome, Failure> {
     match command {
         Command::Rehearse(args) => commands::rehearse::run(context, &args),
         Command::Backup(args) => commands::backup::run(context, &args),
+        Command::Follow(args) => commands::follow::run(context, &args),
         Command::Points(args) => commands::points::run(context, &args),
         Command::Ls(args) => commands::look::ls(context, &args),
         Command::Diff(args) => commands::look::diff(context, &args),

@@ -16,10 +16,7 @@ pub(crate) fn find_point(
     which: &str,
     output: Output,
 ) -> Result<Published, Failure> {
-    let time = parse(which, &TimeZone::system())?;
-    if let Some(time) = time.filter(|time| time.to_string() != which) {
-        output.note(&format!("{which} is {time} in UTC"));
-    }
+    let time = instant(which, output)?;
     if time.is_none() && which != "latest" {
         return Ok(repository.find_snapshot(Some(dataset), which)?);
     }
@@ -42,6 +39,15 @@ pub(crate) fn find_point(
         (None, Some(unreadable)) => Err(unreadable.error.into()),
         (None, None) => Err(none_then(dataset, time, oldest)),
     }
+}
+
+/// The instant that a text means, echoed in UTC; `None` where it is no time at all.
+pub(crate) fn instant(text: &str, output: Output) -> Result<Option<Timestamp>, Failure> {
+    let time = parse(text, &TimeZone::system())?;
+    if let Some(time) = time.filter(|time| time.to_string() != text) {
+        output.note(&format!("{text} is {time} in UTC"));
+    }
+    Ok(time)
 }
 
 fn none_then(dataset: &DatasetName, time: Option<Timestamp>, oldest: Option<Timestamp>) -> Failure {

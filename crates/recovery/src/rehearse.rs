@@ -6,6 +6,7 @@
 //! is protected, restored into scratch and proven.
 
 use crate::error::{RecoveryError, Result};
+use crate::postgres::{ClusterQuestions, prove_cluster};
 use crate::protect::{ProtectOptions, ProtectReport, protect};
 use crate::prove::{Proof, examine, prove_into};
 use crate::restore::{RestoreOptions, restore};
@@ -17,6 +18,7 @@ use lifeboat_objects::directory::DirectoryStore;
 use lifeboat_repository::ids::DatasetName;
 use lifeboat_repository::{Environment, InitOptions, Lock, Reader, Repository};
 use lifeboat_store::progress::Progress;
+use lifeboat_store_postgres::{RecoveryTarget, resolve};
 use rusqlite::Connection;
 use std::collections::BTreeSet;
 use std::fs::{File, OpenOptions};
@@ -113,10 +115,20 @@ pub fn rehearse_target(
 ) -> Result<Rehearsal> {
     let protected = protect(repository, dataset, target, options, progress)?;
     let reader = Reader::new(repository)?;
-    let proof = prove_into(&reader, &protected.published, &scratch.path().join("restored"), progress)?;
+    let proof = match target {
+        Target::Postgres(_) => {
+            let path = resolve(repository, dataset, &RecoveryTarget::LATEST, Some(&protected.published))?;
+            prove_cluster(&reader, &path, scratch.path(), &ClusterQuestions::default(), progress)?
+        }
+        Target::Files(_) | Target::Sqlite(_) => {
+            prove_into(&reader, &protected.published, &scratch.path().join("restored"), progress)?
+        }
+    };
     let taken = protected.published.snapshot.taken;
     let age = Clock::System.now().since(taken);
-    let parts = vec![("protect", protected.took), ("restore", proof.restoring), ("prove", proof.questioning)];
+    let mut parts = vec![("protect", protected.took), ("restore", proof.restoring)];
+    parts.extend(proof.cluster.as_ref().map(|cluster| ("replay", cluster.replaying)));
+    parts.push(("prove", proof.questioning));
     Ok(Rehearsal { restoring: proof.restoring, protected, proof, loss: Loss::Since { taken, age }, parts })
 }
 

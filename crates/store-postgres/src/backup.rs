@@ -13,7 +13,7 @@ use lifeboat_base::clock::{Clock, Timestamp};
 use lifeboat_repository::tree::{Content, Entry, EntryKind, FileTime, Metadata, display_bytes};
 use lifeboat_repository::{Descend, RepositoryError, SnapshotWriter};
 use lifeboat_store::progress::Progress;
-use lifeboat_wire_postgres::{BaseBackupOptions, Connection};
+use lifeboat_wire_postgres::{BaseBackupOptions, Connection, ManifestChecksums};
 use std::collections::HashMap;
 use std::io::{self, Read};
 
@@ -79,6 +79,9 @@ pub fn stream_backup(
         max_rate_kib: options.max_rate_kib,
         // Links are told by the facts; a map would be one of the manifest's files, and wrong after a restore.
         tablespace_map: false,
+        // As `pg_basebackup` has it. SHA-256 would keep one of the server's cores busy, and what we keep is named
+        // by its own hashes.
+        checksums: ManifestChecksums::Crc32c,
         ..BaseBackupOptions::default()
     })?;
     let (start, timeline) = backup.start();

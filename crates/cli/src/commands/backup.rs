@@ -7,20 +7,22 @@ use crate::failure::{Failure, Outcome};
 use crate::guard::refuse_url;
 use crate::output::{bytes, duration};
 use lifeboat_recovery::protect::{ProtectOptions, ProtectReport, protect, protect_stream};
-use lifeboat_recovery::{RecoveryError, Target};
+use lifeboat_recovery::{RecoveryError, Target, is_postgres};
 use lifeboat_repository::Repository;
 use lifeboat_repository::ids::DatasetName;
 use lifeboat_store::exclude::{Exclude, Patterns};
 use lifeboat_store::progress::Progress;
 use serde_json::{Value, json};
+use std::ffi::OsString;
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 /// What is to be protected, and as which dataset.
 struct Job {
     dataset: DatasetName,
-    target: PathBuf,
+    /// A path or a URL, which may come from the environment with a password in it: it is never shown.
+    target: OsString,
     exclude: Vec<String>,
 }
 
@@ -57,7 +59,7 @@ fn back_up(
     args: &BackupArgs,
     job: &Job,
 ) -> Result<ProtectReport, Failure> {
-    let target = Target::detect(&job.target)?;
+    let target = Target::named(&job.target)?;
     let mut what = args.what.clone();
     what.exclude.splice(0..0, job.exclude.iter().cloned());
     let progress = Arc::new(Progress::default());
@@ -116,8 +118,9 @@ fn jobs(context: &Context, args: &BackupArgs) -> Result<Vec<Job>, Failure> {
         .iter()
         .map(|target| match planned(target) {
             Some(found) => job(target, Some(found)),
-            None if Path::new(target).exists() => {
-                let detected = Target::detect(Path::new(target)).map_err(Failure::from)?;
+            None if is_postgres(target) || Path::new(target).exists() => {
+                refuse_url(target.as_ref())?;
+                let detected = Target::named(target.as_ref()).map_err(Failure::from)?;
                 job(&detected.default_name(), Some((target.clone(), Vec::new())))
             }
             None => refuse_url(target.as_ref()).and(Err(Failure::usage(
@@ -128,18 +131,13 @@ fn jobs(context: &Context, args: &BackupArgs) -> Result<Vec<Job>, Failure> {
         .collect()
 }
 
-/// Two folders of the same name would become snapshots of one dataset.
+/// Two targets of the same name would become snapshots of one dataset.
 fn refuse_one_name_twice(jobs: &[Job]) -> Result<(), Failure> {
     let mut seen = std::collections::BTreeMap::new();
     for job in jobs {
-        if let Some(other) = seen.insert(&job.dataset, &job.target).filter(|other| **other != job.target) {
+        if seen.insert(&job.dataset, &job.target).is_some_and(|other| *other != job.target) {
             return Err(Failure::usage(
-                format!(
-                    "{} and {} would both be dataset {}",
-                    other.display(),
-                    job.target.display(),
-                    job.dataset
-                ),
+                format!("two of the targets would both be dataset {}", job.dataset),
                 "Back them up one at a time, each with its own --name.",
             ));
         }
@@ -149,9 +147,21 @@ fn refuse_one_name_twice(jobs: &[Job]) -> Result<(), Failure> {
 
 fn job(name: &str, found: Option<(String, Vec<String>)>) -> Result<Job, Failure> {
     let (store, exclude) = found.unwrap_or_default();
+    Ok(Job { dataset: dataset_name(name)?, target: store_of(&store)?, exclude })
+}
+
+/// Where a dataset is, from what the plan or a person says: a path, a URL without secrets, or `env:NAME`.
+pub(crate) fn store_of(store: &str) -> Result<OsString, Failure> {
+    if let Some(name) = store.strip_prefix("env:") {
+        return std::env::var_os(name).ok_or_else(|| {
+            Failure::usage(
+                format!("the environment variable {name} is not set, and a dataset is kept where it says"),
+                format!("Set {name}."),
+            )
+        });
+    }
     refuse_url(store.as_ref())?;
-    let target = store.strip_prefix("file:").or_else(|| store.strip_prefix("sqlite:")).unwrap_or(&store);
-    Ok(Job { dataset: dataset_name(name)?, target: target.into(), exclude })
+    Ok(store.strip_prefix("file:").or_else(|| store.strip_prefix("sqlite:")).unwrap_or(store).into())
 }
 
 /// What of a target is taken, from what was typed.

@@ -2,6 +2,7 @@
 
 pub(crate) mod backup;
 pub(crate) mod copy;
+pub(crate) mod follow;
 pub(crate) mod keep;
 pub(crate) mod key;
 pub(crate) mod look;

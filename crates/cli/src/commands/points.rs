@@ -5,13 +5,20 @@ use crate::context::{Context, dataset_name};
 use crate::failure::{Failure, Outcome};
 use crate::output::bytes;
 use crate::time::no_snapshot;
-use lifeboat_repository::Published;
+use lifeboat_base::clock::Timestamp;
+use lifeboat_recovery::postgres::cluster_points;
+use lifeboat_repository::ids::DatasetName;
+use lifeboat_repository::{Published, Repository};
+use lifeboat_store_postgres::STORE;
+use lifeboat_store_postgres::points::{Hole, Recoverable, RecoveryPoints};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::io::Write;
+use std::sync::Arc;
 
 pub(crate) fn run(context: &Context, args: &PointsArgs) -> Result<Outcome, Failure> {
     let dataset = args.dataset.as_deref().map(dataset_name).transpose()?;
+    let dataset_filter = dataset.clone();
     let repository = context.open()?;
     let mut unreadable = Vec::new();
     let snapshots = repository.snapshots(dataset.as_ref(), &mut unreadable)?;
@@ -28,9 +35,10 @@ pub(crate) fn run(context: &Context, args: &PointsArgs) -> Result<Outcome, Failu
     {
         return Err(no_snapshot(&dataset));
     }
+    let clusters = clusters(&repository, dataset_filter.as_ref(), &snapshots)?;
     let held: BTreeSet<_> = repository.holds()?.into_iter().map(|hold| hold.position).collect();
     context.output.result(
-        || json!({ "points": snapshots.iter().map(|p| point_json(p, held.contains(&p.slot))).collect::<Vec<_>>(), "unreadable": unreadable.iter().map(|u| &u.object).collect::<Vec<_>>() }),
+        || json!({ "points": snapshots.iter().map(|p| point_json(p, held.contains(&p.slot))).collect::<Vec<_>>(), "logs": clusters.iter().map(|(dataset, points)| log_json(dataset, points)).collect::<Vec<_>>(), "unreadable": unreadable.iter().map(|u| &u.object).collect::<Vec<_>>() }),
         |text| {
             if snapshots.is_empty() {
                 return writeln!(text, "no snapshot");
@@ -43,10 +51,92 @@ pub(crate) fn run(context: &Context, args: &PointsArgs) -> Result<Outcome, Failu
                 let entries = s.stats.files + s.stats.directories;
                 writeln!(text, "{:<9} {:<30} {:<20} {:<8} {:>10} {:>9}  {}:{}{mark}", p.id.short(), taken, s.position.dataset.as_str(), s.store, bytes(s.stats.content_bytes), entries, s.host, s.source)?;
             }
+            for (dataset, points) in &clusters {
+                log_to_text(dataset, points, text)?;
+            }
             Ok(())
         },
     )?;
     Ok(if unreadable.is_empty() { Outcome::Done } else { Outcome::LeftOut })
+}
+
+/// What can be restored to behind snapshots, for every cluster among the datasets.
+fn clusters(
+    repository: &Arc<Repository>,
+    dataset: Option<&DatasetName>,
+    snapshots: &[Published],
+) -> Result<Vec<(DatasetName, RecoveryPoints)>, Failure> {
+    let of_snapshots = snapshots
+        .iter()
+        .filter(|published| published.snapshot.store == STORE)
+        .map(|published| published.snapshot.position.dataset.clone());
+    let datasets: BTreeSet<DatasetName> = of_snapshots.chain(dataset.cloned()).collect();
+    let mut clusters = Vec::new();
+    for dataset in datasets {
+        if let Some(points) = cluster_points(repository, &dataset)? {
+            clusters.push((dataset, points));
+        }
+    }
+    Ok(clusters)
+}
+
+fn log_to_text(dataset: &DatasetName, points: &RecoveryPoints, text: &mut Vec<u8>) -> std::io::Result<()> {
+    writeln!(text, "\n{dataset}: any point of these stretches of log")?;
+    writeln!(
+        text,
+        "{:<8} {:<17} {:<25} {:<17} {:<25}  snapshots",
+        "timeline", "from", "from (UTC)", "to", "to (UTC)"
+    )?;
+    let time = |at: Timestamp| at.to_jiff().strftime("%Y-%m-%dT%H:%M:%S%.3fZ").to_string();
+    for one in &points.recoverable {
+        let (from, to) = (one.from.to_string(), one.to.to_string());
+        writeln!(
+            text,
+            "{:<8} {from:<17} {:<25} {to:<17} {:<25}  {}",
+            one.timeline.to_string(),
+            time(one.from_time),
+            time(one.to_time),
+            one.snapshots.join(" ")
+        )?;
+    }
+    for hole in &points.holes {
+        let (from, to) = (hole.from.to_string(), hole.to.to_string());
+        writeln!(
+            text,
+            "{:<8} {from:<17} {:<25} {to:<17} {:<25}  a hole: nothing between can be restored to",
+            hole.timeline.to_string(),
+            time(hole.from_time),
+            time(hole.to_time)
+        )?;
+    }
+    for snapshot in &points.unreachable {
+        writeln!(text, "snapshot {snapshot} misses a part of the log that it needs: it cannot be restored")?;
+    }
+    Ok(())
+}
+
+fn log_json(dataset: &DatasetName, points: &RecoveryPoints) -> Value {
+    let stretch = |one: &Recoverable| {
+        json!({
+            "system": one.system.to_string(), "timeline": one.timeline.0,
+            "from": one.from.to_string(), "to": one.to.to_string(),
+            "from_time": one.from_time.to_string(), "to_time": one.to_time.to_string(),
+            "snapshots": one.snapshots,
+        })
+    };
+    let hole = |hole: &Hole| {
+        json!({
+            "system": hole.system.to_string(), "timeline": hole.timeline.0,
+            "from": hole.from.to_string(), "to": hole.to.to_string(),
+            "from_time": hole.from_time.to_string(), "to_time": hole.to_time.to_string(),
+        })
+    };
+    json!({
+        "dataset": dataset.as_str(),
+        "recoverable": points.recoverable.iter().map(stretch).collect::<Vec<_>>(),
+        "holes": points.holes.iter().map(hole).collect::<Vec<_>>(),
+        "snapshots_without_their_log": points.unreachable,
+    })
 }
 
 /// A snapshot for programs.

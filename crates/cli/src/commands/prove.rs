@@ -1,11 +1,14 @@
 //! `lifeboat prove`: restored into scratch and questioned.
 
 use crate::args::ProveArgs;
+use crate::commands::restore::path_json;
 use crate::context::Context;
 use crate::failure::{Failure, Outcome};
 use crate::output::{bytes, duration};
+use crate::point;
+use lifeboat_recovery::postgres::{ClusterProof, ClusterQuestions, prove_cluster};
 use lifeboat_recovery::prove::{Proof, Verdict, prove};
-use lifeboat_repository::Repository;
+use lifeboat_repository::{Reader, Repository};
 use lifeboat_store::progress::Progress;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
@@ -44,11 +47,21 @@ fn prove_one(
     dataset: &str,
     args: &ProveArgs,
 ) -> Result<(Value, Outcome), Failure> {
-    let (reader, published) = context.find(repository, dataset, &args.at)?;
-    let _pin = context.pin(repository, &[&published], "prove");
     let progress = Arc::new(Progress::default());
+    let path = point::find(context, repository, dataset, &args.at, &args.point)?;
+    let (reader, published) = match &path {
+        Some(path) => (Reader::new(repository)?, path.snapshot.clone()),
+        None => context.find(repository, dataset, &args.at)?,
+    };
+    let _pin = context.pin(repository, &[&published], "prove");
     let shown = context.output.progress(&format!("proving {dataset}"), &progress);
-    let proof = prove(&reader, &published, args.scratch.as_deref(), &progress)?;
+    let proof = match &path {
+        Some(path) => {
+            let scratch = args.scratch.clone().unwrap_or_else(std::env::temp_dir);
+            prove_cluster(&reader, path, &scratch, &ClusterQuestions::default(), &progress)?
+        }
+        None => prove(&reader, &published, args.scratch.as_deref(), &progress)?,
+    };
     drop(shown);
     let outcome = match proof.verdict {
         Verdict::Proven => Outcome::Done,
@@ -60,7 +73,10 @@ fn prove_one(
         let head = format!("{dataset}: snapshot {short} of {taken}: {}", proof.verdict.word());
         context.output.result(|| Value::Null, |text| to_text(&head, &proof, text))?;
     }
-    let document = json!({ "dataset": dataset, "snapshot": published.id.to_string(), "taken": taken.to_string(), "proof": proof_json(&proof) });
+    let mut document = json!({ "dataset": dataset, "snapshot": published.id.to_string(), "taken": taken.to_string(), "proof": proof_json(&proof) });
+    if let Some(path) = &path {
+        document["point"] = path_json(path);
+    }
     Ok((document, outcome))
 }
 
@@ -85,6 +101,9 @@ fn to_text(head: &str, proof: &Proof, text: &mut Vec<u8>) -> std::io::Result<()>
     for reason in &proof.reasons {
         writeln!(text, "  {reason}")?;
     }
+    if let Some(cluster) = &proof.cluster {
+        cluster_to_text(cluster, text)?;
+    }
     if let Some(questions) = &proof.questions {
         for table in &questions.tables {
             let checksum = lifeboat_base::hex::encode(&table.checksum[..8]);
@@ -92,6 +111,63 @@ fn to_text(head: &str, proof: &Proof, text: &mut Vec<u8>) -> std::io::Result<()>
         }
     }
     Ok(())
+}
+
+fn cluster_to_text(cluster: &ClusterProof, text: &mut Vec<u8>) -> std::io::Result<()> {
+    if let Some(server) = &cluster.server {
+        let (answers, wal) = (&cluster.answers, bytes(cluster.wal_bytes));
+        let rows: u64 = answers.tables.iter().map(|table| table.rows).sum();
+        writeln!(
+            text,
+            "  PostgreSQL {server} replayed {wal} of log to {} on timeline {} in {}; {} databases, {} tables with {rows} rows, {} foreign keys",
+            cluster.stop,
+            cluster.timeline,
+            duration(cluster.replaying),
+            answers.databases.len(),
+            answers.tables.len(),
+            answers.foreign_keys,
+        )?;
+    }
+    for table in &cluster.answers.tables {
+        writeln!(
+            text,
+            "  table {:<40} {:>12} rows",
+            format!("{}: {}", table.database, table.table),
+            table.rows
+        )?;
+    }
+    for (name, answer) in &cluster.answers.queries {
+        writeln!(text, "  query {name:<40} {answer:>12}")?;
+    }
+    Ok(())
+}
+
+/// What a cluster's server said, for programs.
+fn cluster_json(cluster: &ClusterProof) -> Value {
+    let tables: Vec<Value> = cluster
+        .answers
+        .tables
+        .iter()
+        .map(|table| json!({ "database": table.database, "table": table.table, "rows": table.rows }))
+        .collect();
+    let queries: Vec<Value> = cluster
+        .answers
+        .queries
+        .iter()
+        .map(|(name, answer)| json!({ "name": name, "answer": answer }))
+        .collect();
+    json!({
+        "server": cluster.server,
+        "lsn": cluster.stop.to_string(),
+        "timeline": cluster.timeline.0,
+        "wal_bytes": cluster.wal_bytes,
+        "log_seconds": cluster.fetching_log.as_secs_f64(),
+        "replay_seconds": cluster.replaying.as_secs_f64(),
+        "databases": cluster.answers.databases,
+        "tables": tables,
+        "foreign_keys": cluster.answers.foreign_keys,
+        "queries": queries,
+    })
 }
 
 /// A proof for programs.
@@ -108,5 +184,6 @@ pub(crate) fn proof_json(proof: &Proof) -> Value {
         "restore_seconds": proof.restoring.as_secs_f64(),
         "question_seconds": proof.questioning.as_secs_f64(),
         "database": database,
+        "cluster": proof.cluster.as_ref().map(cluster_json),
     })
 }

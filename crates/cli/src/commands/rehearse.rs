@@ -7,6 +7,7 @@ use crate::context::{Context, dataset_name, host_name};
 use crate::failure::{Failure, Outcome};
 use crate::guard::refuse_url;
 use crate::output::{bytes, duration};
+use lifeboat_recovery::postgres::ClusterProof;
 use lifeboat_recovery::prove::Verdict;
 use lifeboat_recovery::rehearse::{
     Loss, Rehearsal, rehearse_demonstration, rehearse_target, temporary_repository, write_until_killed,
@@ -40,8 +41,8 @@ pub(crate) fn run(context: &Context, args: &RehearseArgs) -> Result<Outcome, Fai
     let progress = Arc::new(Progress::default());
     let rehearsal = match &args.target {
         Some(path) => {
-            let target = Target::detect(path)?;
-            output.note(&format!("rehearsing with {}, which is only read", target.path.display()));
+            let target = Target::named(path.as_os_str())?;
+            output.note(&format!("rehearsing with {target}, which is only read"));
             let shown = output.progress("rehearsing", &progress);
             let dataset = dataset_name(&target.default_name())?;
             let mut options = protect_options(context, &args.what)?;
@@ -110,14 +111,15 @@ fn to_text(rehearsal: &Rehearsal, scratch: &Scratch, keep: bool, text: &mut Vec<
         proof.verdict.word(),
         bytes(proof.bytes)
     )?;
-    match &proof.questions {
-        Some(questions) => writeln!(
+    match (&proof.questions, &proof.cluster) {
+        (Some(questions), _) => writeln!(
             text,
             "; integrity check, foreign keys, {} tables with {} rows",
             questions.tables.len(),
             questions.rows()
         )?,
-        None => writeln!(text, ", {} files", proof.files)?,
+        (None, Some(cluster)) => cluster_to_text(cluster, text)?,
+        (None, None) => writeln!(text, ", {} files", proof.files)?,
     }
     for reason in &proof.reasons {
         writeln!(text, "                      {reason}")?;
@@ -146,6 +148,28 @@ fn to_text(rehearsal: &Rehearsal, scratch: &Scratch, keep: bool, text: &mut Vec<
         writeln!(text, "kept                  {}", scratch.path().display())?;
     }
     Ok(())
+}
+
+fn cluster_to_text(cluster: &ClusterProof, text: &mut Vec<u8>) -> std::io::Result<()> {
+    let answers = &cluster.answers;
+    let rows: u64 = answers.tables.iter().map(|table| table.rows).sum();
+    let server = cluster.server.as_deref().unwrap_or("(none was found)");
+    writeln!(
+        text,
+        "; page checksums, indexes against tables, catalogues, {} foreign keys",
+        answers.foreign_keys
+    )?;
+    writeln!(
+        text,
+        "server                PostgreSQL {server}, replayed {} of log",
+        bytes(cluster.wal_bytes)
+    )?;
+    writeln!(
+        text,
+        "found                 {} databases, {} tables with {rows} rows",
+        answers.databases.len(),
+        answers.tables.len()
+    )
 }
 
 fn to_json(rehearsal: &Rehearsal, scratch: &Scratch, keep: bool) -> Value {

@@ -6,8 +6,12 @@
 //! written. What is restored is complete in itself: the log lies in `pg_wal`, so that starting it needs neither
 //! Lifeboat nor the repository.
 
+mod follow;
+mod points;
 mod prove;
 
+pub use follow::{FollowNews, FollowPlan, follow};
+pub use points::cluster_points;
 pub use prove::{ClusterProof, ClusterQuestions, prove_cluster};
 
 use crate::error::{RecoveryError, Result};
