@@ -118,7 +118,9 @@ pub fn rehearse_target(
     let proof = match target {
         Target::Postgres(_) => {
             let path = resolve(repository, dataset, &RecoveryTarget::LATEST, Some(&protected.published))?;
-            prove_cluster(&reader, &path, scratch.path(), &ClusterQuestions::default(), progress)?
+            // Beside our own folder, which the server's user may not enter.
+            let within = scratch.path().parent().unwrap_or(scratch.path());
+            prove_cluster(&reader, &path, within, &ClusterQuestions::default(), progress)?
         }
         Target::Files(_) | Target::Sqlite(_) => {
             prove_into(&reader, &protected.published, &scratch.path().join("restored"), progress)?

@@ -163,7 +163,7 @@ impl Cover {
     fn end(self, needed: Lsn) -> Result<Vec<String>> {
         match self {
             Self::Own { following, events, thread } => {
-                let reached = following.wait_for(needed, LOG_WITHIN);
+                let reached = wait_while_it_moves(&following, needed);
                 following.stop();
                 let status = following.status();
                 joined(thread)?;
@@ -187,6 +187,19 @@ impl Cover {
                     std::thread::sleep(LOOK_EVERY);
                 }
             }
+        }
+    }
+}
+
+/// Waits for the log as long as it goes on: where much of it was not followed, that may take long.
+fn wait_while_it_moves(following: &Following, needed: Lsn) -> bool {
+    loop {
+        let before = following.status().durable;
+        if following.wait_for(needed, LOG_WITHIN) {
+            return true;
+        }
+        if following.status().durable == before {
+            return false;
         }
     }
 }

@@ -266,14 +266,15 @@ impl Receiving<'_> {
         }
     }
 
-    /// Tells the server where we are, so that it does not take us for dead.
+    /// Tells the server where we are, so that it does not take us for dead, and asks whether it is there: where
+    /// nothing is written, its answer is all that tells a quiet server from a dead one.
     fn tell(&mut self, status: &StatusSender, now: bool) -> Result<(), PostgresError> {
         if !now && self.told.elapsed() < TELL_EVERY {
             return Ok(());
         }
         self.told = Stopwatch::start();
         let shared = &self.follower.shared;
-        status.send(shared.received(), shared.durable(), Lsn::ZERO, false).map(drop)
+        status.send(shared.received(), shared.durable(), Lsn::ZERO, true).map(drop)
     }
 }
 
