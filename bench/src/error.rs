@@ -64,6 +64,21 @@ pub(crate) enum BenchError {
     /// Lifeboat's repository could not be read for a floor.
     #[error("read the repository")]
     Repository(#[from] lifeboat_repository::RepositoryError),
+    /// A server of ours did not do what it must.
+    #[error(transparent)]
+    Server(#[from] lifeboat_postgres_server::ServerError),
+    /// A session with a server failed.
+    #[error(transparent)]
+    Postgres(#[from] lifeboat_wire_postgres::PostgresError),
+    /// The log of a server could not be followed.
+    #[error(transparent)]
+    Store(#[from] lifeboat_store_postgres::PostgresStoreError),
+    /// A snapshot could not be taken, or not be restored.
+    #[error(transparent)]
+    Recovery(#[from] lifeboat_recovery::RecoveryError),
+    /// A round of `disaster` could not be played.
+    #[error("{0}")]
+    Disaster(String),
     /// The results could not be put into words.
     #[error("write the results as JSON")]
     Json(#[from] serde_json::Error),
@@ -96,6 +111,10 @@ impl Hint for BenchError {
                 Some("A time for a wrong restore means nothing; find out which tool made it.".to_owned())
             }
             Self::Repository(error) => error.hint(),
+            Self::Server(error) => error.hint(),
+            Self::Postgres(error) => error.hint(),
+            Self::Store(error) => error.hint(),
+            Self::Recovery(error) => error.hint(),
             _ => None,
         }
     }

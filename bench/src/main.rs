@@ -7,13 +7,15 @@
 //! child processes, so that they are measured exactly like the others. So is everything here that needs
 //! memory: a child's peak can only be told apart while its parent stays small (see [`measure`]).
 //!
-//! It runs the program as a person would. Of how Lifeboat works inside it knows only what the floors need that
-//! read Lifeboat's own packs ([`floor::planner`]), and what objects are called ([`torture`]). It
+//! It runs the program as a person would; only [`disaster`], which counts what PostgreSQL had acknowledged, calls
+//! the library. Of how Lifeboat works inside it knows only what the floors need that read Lifeboat's own packs
+//! ([`floor::planner`]), and what objects are called ([`torture`]). It
 //! judges no machine either: absolute times are printed beside what they were measured on, and only ratios
 //! within one run are held against the objectives.
 
 mod churn;
 mod data;
+mod disaster;
 mod draw;
 mod error;
 mod files;
@@ -57,6 +59,9 @@ fn run(task: Task) -> Result<u8, BenchError> {
         Task::Files(files) => files::run(&files),
         Task::Churn(churn) => churn::run(&churn),
         Task::Torture(torture) => torture::run(&torture),
+        Task::Disaster(disaster) => disaster::run(&disaster),
+        Task::DisasterFollow(task) => disaster::follow(&task).map(|()| 0),
+        Task::DisasterLedger(task) => disaster::ledger(&task).map(|()| 0),
         Task::FloorBackup(backup) => {
             floor::backup::run(&backup).and_then(|totals| print(&totals.to_string())).map(|()| 0)
         }

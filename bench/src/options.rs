@@ -1,10 +1,12 @@
 //! The command line, as typed and as meant.
 
 use crate::churn::Churn;
+use crate::disaster::{Disaster, FollowTask, LedgerTask, Mode};
 use crate::error::BenchError;
 use crate::torture::Torture;
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// What `--help` prints.
 pub(crate) const HELP: &str = "\
@@ -25,6 +27,12 @@ lifeboat-bench torture [--rounds N] [--seed N] [--dir DIR] [--lifeboat PROGRAM]
     Two writers at once on one repository: backups, prunes and restores, each killed or frozen at a random
     instant, N rounds (500). After each, everything that was acknowledged is there and restores, and the next
     backup succeeds. DIR must be empty; it is kept where something is violated (exit 1).
+
+lifeboat-bench disaster --mode async|sync [--rounds N] [--seed N] [--dir DIR] [--postgres BIN]
+    A PostgreSQL server under load, followed, is killed at a random instant and its directory removed, N rounds
+    (50); then everything is restored and what had been acknowledged is counted. Exit 1: with `sync` something
+    is lost, something older is lost than what is there, or with `async` too few rounds lost anything. DIR must
+    be empty; it is kept where something is violated. BIN is the directory of PostgreSQL's programs.
 
 lifeboat-bench floor-backup TREE OUT [--block-mib N] [--level N]
     One thread: walk, read, concatenate into blocks (4 MiB), zstd (3), AES-256-GCM, write, sync.
@@ -59,6 +67,12 @@ pub(crate) enum Task {
     Churn(Churn),
     /// Processes killed and frozen at random.
     Torture(Torture),
+    /// Servers killed at random, and what comes back.
+    Disaster(Disaster),
+    /// The follower of a round (run by `disaster`).
+    DisasterFollow(FollowTask),
+    /// The ledger of a round (run by `disaster`).
+    DisasterLedger(LedgerTask),
     /// The floor of a first backup.
     FloorBackup(FloorBackup),
     /// The floor of a restore.
@@ -161,6 +175,17 @@ pub(crate) fn parse(arguments: &[OsString]) -> Result<Task, BenchError> {
         "files" => Task::Files(files(&mut typed)?),
         "churn" => Task::Churn(churn(&mut typed)?),
         "torture" => Task::Torture(torture(&mut typed)?),
+        "disaster" => Task::Disaster(disaster(&mut typed)?),
+        "disaster-follow" => Task::DisasterFollow(FollowTask {
+            url: typed.text("URL")?,
+            house: typed.path("HOUSE")?,
+            gather: Duration::from_millis(typed.number("--gather-ms", 250)?.into()),
+        }),
+        "disaster-ledger" => Task::DisasterLedger(LedgerTask {
+            url: typed.text("URL")?,
+            file: typed.path("FILE")?,
+            session: typed.number("--session", 1)?,
+        }),
         "floor-backup" => Task::FloorBackup(floor_backup(&mut typed)?),
         "floor-restore" => Task::FloorRestore { packs: typed.path("OUT")?, target: typed.path("TARGET")? },
         "floor-check" => Task::FloorCheck { packs: typed.path("OUT")? },
@@ -228,6 +253,22 @@ fn torture(typed: &mut Typed) -> Result<Torture, BenchError> {
     let lifeboat = typed.value("--lifeboat")?.map_or_else(beside_this_program, PathBuf::from);
     let dir = dir.unwrap_or_else(|| std::env::temp_dir().join(format!("lifeboat-torture-{seed}")));
     Ok(Torture { rounds, seed, dir, lifeboat })
+}
+
+fn disaster(typed: &mut Typed) -> Result<Disaster, BenchError> {
+    let mode = typed.value("--mode")?;
+    let mode = match mode.as_ref().and_then(|mode| mode.to_str()) {
+        Some("async") => Mode::Asynchronous,
+        Some("sync") => Mode::Synchronous,
+        _ => return Err(BenchError::Usage("--mode is async or sync".to_owned())),
+    };
+    let rounds = typed.number("--rounds", 50)?;
+    let any = u32::from_le_bytes(lifeboat_base::random::bytes());
+    let seed = u64::from(typed.number("--seed", any)?);
+    let postgres = typed.value("--postgres")?.map(PathBuf::from);
+    let dir = typed.value("--dir")?.map(PathBuf::from);
+    let dir = dir.unwrap_or_else(|| std::env::temp_dir().join(format!("lifeboat-disaster-{seed}")));
+    Ok(Disaster { rounds, mode, seed, dir, postgres })
 }
 
 /// Cargo puts both programs into one folder.
@@ -304,6 +345,11 @@ impl Typed {
         Ok(PathBuf::from(self.words.remove(0)))
     }
 
+    fn text(&mut self, name: &str) -> Result<String, BenchError> {
+        let word = self.path(name)?.into_os_string().into_string();
+        word.map_err(|word| BenchError::Usage(format!("{name} {} is no text", word.display())))
+    }
+
     fn nothing_left(&self) -> Result<(), BenchError> {
         let word = self.words.first().map(|word| word.to_string_lossy().into_owned());
         match word.or_else(|| self.options.first().map(|(option, _)| option.clone())) {
@@ -336,6 +382,13 @@ mod tests {
             panic!("not torture");
         };
         assert_eq!((torture.rounds, torture.seed, torture.dir), (9, 7, "/d".into()));
+        let Task::Disaster(disaster) =
+            parsed("disaster --mode sync --seed 7 --dir /d --postgres /b").unwrap()
+        else {
+            panic!("not disaster");
+        };
+        assert_eq!((disaster.rounds, disaster.mode, disaster.seed), (50, Mode::Synchronous, 7));
+        assert_eq!((disaster.dir, disaster.postgres), ("/d".into(), Some("/b".into())));
         let Task::Churn(churn) = parsed("churn --tree /t --keep 3").unwrap() else { panic!("not churn") };
         assert_eq!((churn.generations, churn.keep, churn.tree), (50, 3, Some("/t".into())));
         let backup = FloorBackup { tree: "t".into(), out: "o".into(), block_bytes: 1 << 20, level: 3 };
@@ -351,6 +404,8 @@ mod tests {
             "files --pairs 0",
             "churn --generations 0",
             "torture --seed x",
+            "disaster",
+            "disaster --mode maybe",
             "files --without everything",
             "files extra",
             "floor-backup t",
