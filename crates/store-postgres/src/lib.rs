@@ -9,6 +9,7 @@
 //! line, nor how the repository keeps bytes.
 
 mod archive;
+mod archive_push;
 mod backup;
 mod cluster;
 mod error;
@@ -25,6 +26,7 @@ mod settings;
 mod sink;
 mod tree;
 
+pub use archive_push::{PushError, Pushed, push};
 pub use backup::{Asked, BackupOptions, TakenBackup, stream_backup};
 pub use cluster::Cluster;
 pub use error::{PostgresStoreError, Result};
