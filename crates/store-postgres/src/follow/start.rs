@@ -87,7 +87,10 @@ pub(crate) fn find_start(
         }
     }
     let promised = promised.unwrap_or(cluster.flushed);
-    let standing = Standing { kept, history, flushed: cluster.flushed, promised };
+    // Asked once more, after the log was looked at: somebody else may be appending what is newer than the first
+    // answer, and that is no server that was set back.
+    let flushed = connection.identify_system()?.flushed.max(cluster.flushed);
+    let standing = Standing { kept, history, flushed, promised };
     let (timeline, position) = choose(&standing, cluster)?;
     match log.tail(timeline, OVERLAP_BYTES)? {
         Some((position, overlap)) => Ok(Start { timeline, position, overlap }),
