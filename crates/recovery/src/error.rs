@@ -3,8 +3,9 @@
 use lifeboat_base::Hint;
 use lifeboat_base::crashsafe::CrashsafeError;
 use lifeboat_postgres_server::{ControlDataError, ServerError};
-use lifeboat_repository::RepositoryError;
-use lifeboat_repository::ids::InvalidDatasetName;
+use lifeboat_postgres_wal::{Lsn, TimelineId};
+use lifeboat_repository::ids::{DatasetName, InvalidDatasetName};
+use lifeboat_repository::{LogError, RepositoryError};
 use lifeboat_store::PathError;
 use lifeboat_store::exclude::PatternError;
 use lifeboat_store::materialise::MaterialiseError;
@@ -47,6 +48,33 @@ pub enum RecoveryError {
     NoTablespace {
         /// How it was named.
         named: String,
+    },
+    /// A server that is told nothing does not go from one timeline to another.
+    #[error("the point lies on timeline {point}, and the snapshot before it on timeline {snapshot}")]
+    LaterTimeline {
+        /// Of the snapshot.
+        snapshot: TimelineId,
+        /// Of the point.
+        point: TimelineId,
+    },
+    /// A name that a tar archive cannot hold.
+    #[error("{0} cannot be a member of a tar archive as PostgreSQL reads it")]
+    UnfitForTar(String),
+    /// There is no log to export.
+    #[error("there is no write-ahead log of {dataset}{}", timeline.map(|t| format!(", timeline {t}")).unwrap_or_default())]
+    NoLog {
+        /// The dataset.
+        dataset: DatasetName,
+        /// The timeline, where one was asked for.
+        timeline: Option<TimelineId>,
+    },
+    /// A range without anything in it.
+    #[error("no log lies between {from} and {until}")]
+    NothingBetween {
+        /// Its first position.
+        from: Lsn,
+        /// Where it ends.
+        until: Lsn,
     },
     /// A restored database could not be asked.
     #[error(transparent)]
@@ -107,6 +135,12 @@ pub enum RecoveryError {
     Writer(String),
 }
 
+impl From<LogError> for RecoveryError {
+    fn from(error: LogError) -> Self {
+        Self::Cluster(error.into())
+    }
+}
+
 impl RecoveryError {
     /// An error of the operating system about a path.
     pub fn io(operation: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
@@ -116,7 +150,7 @@ impl RecoveryError {
 
     /// Whether the fault lies in how we were called.
     pub fn is_usage(&self) -> bool {
-        matches!(self, Self::Pattern(_) | Self::Name(_) | Self::UnknownTarget(_))
+        matches!(self, Self::Pattern(_) | Self::Name(_) | Self::UnknownTarget(_) | Self::NoTablespace { .. })
     }
 }
 
@@ -149,6 +183,12 @@ impl Hint for RecoveryError {
             Self::NoTablespace { .. } => {
                 "Name it by its number or by the place where it lay, as `lifeboat points --json` shows both."
             }
+            Self::LaterTimeline { .. } => {
+                "`lifeboat restore` goes through timelines, with settings that say so; or export a snapshot of that timeline, or with --format wal the log itself."
+            }
+            Self::UnfitForTar(_) => "Export it with --format directory.",
+            Self::NoLog { .. } => "`lifeboat points` shows what is kept of which timeline.",
+            Self::NothingBetween { .. } => "Give --from a position before the one of --until; `lifeboat points` shows what is kept.",
             Self::Materialise(error) => return error.hint(),
             Self::Path(error) => return error.hint(),
             Self::Pattern(error) => return error.hint(),

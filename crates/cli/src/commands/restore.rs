@@ -124,7 +124,8 @@ fn cluster(
         || cluster_json(args, path, &restored),
         |text| {
             let took = duration(restored.placing + restored.fetching_log);
-            let into = args.into.display();
+            let into = std::path::absolute(&args.into)?;
+            let into = into.display();
             writeln!(
                 text,
                 "{}: restored into {into}: {} in {} files, and {} of log to replay, {took}",

@@ -9,7 +9,8 @@ use std::sync::OnceLock;
 
 /// Failpoints that no command reaches, and why.
 const OUT_OF_REACH: &[(&str, &str)] = &[
-    ("log::", "no driver of this release keeps a log; the repository's own tests kill there"),
+    ("log::", "only with a server; the repository's own tests kill there"),
+    ("postgres::", "only with a server; the driver's own tests kill there"),
     ("leader::", "leading begins with `serve`; the repository's own tests kill there"),
     ("base::nobody", "a test's own"),
 ];

@@ -12,6 +12,7 @@ mod input;
 mod kills;
 mod outputs;
 mod place;
+mod postgres;
 mod rehearsal;
 mod remote;
 mod together;

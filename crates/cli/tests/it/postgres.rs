@@ -1,0 +1,247 @@
+//! The program beside a real PostgreSQL server: what it prints, and what it keeps.
+
+use crate::place::{Place, Ran};
+use crate::transcript::Transcript;
+use lifeboat_postgres_server::testing::{TestCluster, test_installation};
+use serde_json::Value;
+use std::io::{BufRead, BufReader};
+use std::process::{Child, ChildStdout, Command, Stdio};
+
+/// A folder and a running server. Where the server's programs are is in its environment, as a person would have
+/// it, and so is everything that a URL would say.
+struct Beside {
+    place: Place,
+    cluster: TestCluster,
+}
+
+impl Beside {
+    fn new() -> Option<Self> {
+        let installation = test_installation(15)?;
+        let beside = Self { place: Place::new(), cluster: TestCluster::start(&installation) };
+        beside.cluster.psql(
+            "create table users (id int primary key, name text not null);
+             create table debates (id int primary key, owner int not null references users);
+             insert into users select i, 'user ' || i from generate_series(1, 500) i;
+             insert into debates select i, 1 + i % 500 from generate_series(1, 900) i",
+        );
+        Some(beside)
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = self.place.command(arguments);
+        command
+            .env("PGHOST", self.cluster.socket_dir())
+            .env("PGPORT", self.cluster.port().to_string())
+            .env("PGUSER", "postgres");
+        command
+    }
+
+    fn run(&self, arguments: &[&str]) -> Ran {
+        Ran::of(&mut self.command(arguments))
+    }
+
+    fn json(&self, arguments: &[&str]) -> Value {
+        let ran = Ran::of(self.command(arguments).arg("--json")).expect(0);
+        serde_json::from_str(&ran.stdout).unwrap()
+    }
+
+    /// Starts to follow, and waits until a snapshot was taken.
+    fn follow(&self) -> Following {
+        let mut command = self.command(&["follow", "app", "--json", "--say-every", "100ms"]);
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        let lines = BufReader::new(child.stdout.take().unwrap());
+        let mut following = Following { child, lines };
+        following.until(|event| event["event"] == "snapshot-taken");
+        following
+    }
+
+    /// Everything differs from run to run that the server or the clock decides.
+    fn seen(&self, seen: &mut Transcript<'_>, arguments: &[&str]) {
+        let ran = self.run(arguments);
+        let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+        let sockets = self.cluster.socket_dir().display().to_string();
+        let mask = |text: &str| {
+            let text = text.replace(&sockets, "[SOCKETS]");
+            let text = text.replace(&format!("port={}", self.cluster.port()), "port=[PORT]");
+            mask(&text.replace(&format!("{host}:postgres://"), "[HOST]:postgres://"))
+        };
+        let masked = Ran { stdout: mask(&ran.stdout), stderr: mask(&ran.stderr), ..ran };
+        seen.add(&arguments.join(" "), &masked);
+    }
+}
+
+/// `lifeboat follow` at work.
+struct Following {
+    child: Child,
+    lines: BufReader<ChildStdout>,
+}
+
+impl Following {
+    fn until(&mut self, wanted: impl Fn(&Value) -> bool) -> Value {
+        let mut line = String::new();
+        loop {
+            line.clear();
+            assert!(self.lines.read_line(&mut line).unwrap() > 0, "following ended");
+            let event: Value = serde_json::from_str(&line).unwrap();
+            if wanted(&event) {
+                return event;
+            }
+        }
+    }
+
+    fn stop(mut self) {
+        let pid = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+        assert_eq!(self.child.wait().unwrap().code(), Some(0));
+    }
+}
+
+impl Drop for Following {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+fn a_server_is_rehearsed_backed_up_restored_and_proven() {
+    let Some(beside) = Beside::new() else { return };
+    beside.place.write("lifeboat.toml", "[datasets.app]\nstore = \"env:DATABASE_URL\"\n");
+    let mut seen = Transcript::new(&beside.place);
+    let url = "postgres:///postgres";
+    for arguments in [
+        &["rehearse", url][..],
+        &["backup", url, "--name", "app"],
+        &["points", "app"],
+        &["restore", "app", "--to", "latest", "--into", "restored"],
+        &["restore", "app", "--to", "latest", "--into", "restored"],
+        &["restore", "app", "--to", "name:nowhere", "--into", "elsewhere"],
+        &["restore", "app", "--to", "lsn:0/1", "--into", "elsewhere"],
+        &["restore", "app", "--to", "xid:many", "--into", "elsewhere"],
+        &["restore", "app", "--to", "latest", "--into", "elsewhere", "--tablespace", "5=elsewhere"],
+        &["restore", "app", "--to", "latest", "--into", "elsewhere", "--include", "base"],
+        &["restore", "app", "--to", "latest", "--timeline", "7", "--into", "elsewhere"],
+        &["prove", "app"],
+        &["backup", "app"],
+        &["follow"],
+        &["follow", "postgres://me:secret@db/app"],
+        &["backup", "mysql://db/app"],
+        &["backup", "postgres:///nothing?user=nobody-here"],
+    ] {
+        beside.seen(&mut seen, arguments);
+    }
+    assert!(!beside.place.path("elsewhere").exists(), "nothing is written before it is known to succeed");
+    seen.compare("postgres.txt");
+}
+
+#[test]
+fn what_is_followed_is_restored_to_any_transaction() {
+    let Some(mut beside) = Beside::new() else { return };
+    beside.place.write("lifeboat.toml", "[datasets.app]\nstore = \"postgres:///postgres\"\n");
+    let mut following = beside.follow();
+    let xid = beside
+        .cluster
+        .psql("with gone as (delete from debates where id > 100 returning 1) select pg_current_xact_id() from gone limit 1");
+    beside.cluster.psql("insert into users values (501, 'after')");
+    let written = beside.cluster.psql("select pg_current_wal_flush_lsn()");
+    let written = position(written.trim());
+    following.until(|event| event["durable"].as_str().is_some_and(|durable| position(durable) >= written));
+    beside.cluster.kill9();
+    std::fs::remove_dir_all(beside.cluster.data()).unwrap();
+    following.until(|event| event["event"] == "disconnected");
+    following.stop();
+
+    let point = format!("xid:{}", xid.trim());
+    let proofs = beside.json(&["prove", "app", "--at", &point, "--before"]);
+    let rows = |proofs: &Value| -> Vec<u64> {
+        let tables = proofs["proofs"][0]["proof"]["cluster"]["tables"].as_array().unwrap().iter();
+        tables.map(|table| table["rows"].as_u64().unwrap()).collect()
+    };
+    assert_eq!(proofs["proofs"][0]["proof"]["verdict"], "proven", "{proofs:#}");
+    assert_eq!(rows(&proofs), [900, 500]);
+    assert_eq!(rows(&beside.json(&["prove", "app", "--at", &point])), [100, 500]);
+    assert_eq!(rows(&beside.json(&["prove", "app"])), [100, 501]);
+
+    let points = beside.json(&["points", "app"]);
+    let log = &points["logs"][0];
+    assert_eq!(log["holes"].as_array().unwrap().len(), 0, "{log:#}");
+    assert!(position(log["recoverable"][0]["to"].as_str().unwrap()) >= written);
+}
+
+#[test]
+fn two_that_follow_one_slot_do_not_disturb_each_other() {
+    let Some(beside) = Beside::new() else { return };
+    beside.place.write("lifeboat.toml", "[datasets.app]\nstore = \"postgres:///postgres\"\n");
+    let mut first = beside.follow();
+    let mut second = beside.command(&["follow", "app", "--json"]);
+    let mut second = second.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let lines = BufReader::new(second.stdout.take().unwrap());
+    let mut second = Following { child: second, lines };
+    let refused = second.until(|event| event["event"] == "disconnected");
+    assert!(refused["error"].as_str().unwrap().contains("is active"), "{refused}");
+    first.until(|event| event["event"] == "status" && event["connected"] == true);
+    first.stop();
+    second.until(|event| event["event"] == "streaming");
+    second.stop();
+}
+
+fn position(lsn: &str) -> u64 {
+    let (high, low) = lsn.split_once('/').unwrap();
+    u64::from_str_radix(high, 16).unwrap() << 32 | u64::from_str_radix(low, 16).unwrap()
+}
+
+/// Replaces what a server decides: positions, identifiers, versions, sizes, counts of files.
+fn mask(text: &str) -> String {
+    let mut masked = String::new();
+    let mut rest = text;
+    let is_word = |c: char| c.is_ascii_alphanumeric() || matches!(c, '/' | '.');
+    while !rest.is_empty() {
+        let end = rest.find(|c| !is_word(c)).unwrap_or(rest.len());
+        if end == 0 {
+            let first = rest.chars().next().unwrap();
+            masked.push(first);
+            rest = &rest[first.len_utf8()..];
+            continue;
+        }
+        let (word, after) = rest.split_at(end);
+        let (shown, used) = mask_word(&masked, word, after);
+        masked.push_str(&shown);
+        rest = &after[used..];
+    }
+    squeeze(&masked)
+}
+
+fn mask_word(before: &str, word: &str, after: &str) -> (String, usize) {
+    let hex = |part: &str| (1..=8).contains(&part.len()) && part.bytes().all(|b| b.is_ascii_hexdigit());
+    let is_number = word.parse::<f64>().is_ok();
+    let unit = [" kB", " MB", " B"].into_iter().find(|unit| after.starts_with(unit));
+    let counted = [" files", " entries"].iter().any(|what| after.starts_with(what));
+    let (position, end) = word.strip_suffix('.').map_or((word, ""), |position| (position, "."));
+    if position.split_once('/').is_some_and(|(high, low)| hex(high) && hex(low)) {
+        (format!("[LSN]{end}"), 0)
+    } else if let Some(unit) = unit.filter(|_| is_number) {
+        ("[SIZE]".to_owned(), unit.len())
+    } else if is_number
+        && (counted || after.contains("[HOST]:postgres") || before.ends_with("transaction is "))
+    {
+        ("[NUMBER]".to_owned(), 0)
+    } else if before.ends_with("PostgreSQL ") && is_number && word.contains('.') {
+        ("[VERSION]".to_owned(), 0)
+    } else if word.len() >= 17 && word.bytes().all(|b| b.is_ascii_digit()) {
+        ("[SYSTEM]".to_owned(), 0)
+    } else {
+        (word.to_owned(), 0)
+    }
+}
+
+/// Columns are as wide as what was masked was.
+fn squeeze(text: &str) -> String {
+    let squeezed = text.lines().map(|line| {
+        let mut line = line.to_owned();
+        while line.contains("  ") && line.contains('[') {
+            line = line.replace("  ", " ");
+        }
+        line + "\n"
+    });
+    squeezed.collect()
+}
