@@ -6,10 +6,15 @@
 //! written. What is restored is complete in itself: the log lies in `pg_wal`, so that starting it needs neither
 //! Lifeboat nor the repository.
 
+mod export;
 mod follow;
 mod points;
 mod prove;
+mod tar;
 
+pub use export::{
+    ClusterFormat, ExportOptions, ExportedCluster, ExportedWal, WalRange, export_cluster, export_wal,
+};
 pub use follow::{FollowNews, FollowPlan, follow};
 pub use points::cluster_points;
 pub use prove::{ClusterProof, ClusterQuestions, prove_cluster};
