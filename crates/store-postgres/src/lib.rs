@@ -24,6 +24,7 @@ mod resolve;
 mod segments;
 mod settings;
 mod sink;
+pub mod synchronous;
 mod tree;
 
 pub use archive_push::{PushError, Pushed, push};
