@@ -188,7 +188,9 @@ impl Hint for RecoveryError {
             }
             Self::UnfitForTar(_) => "Export it with --format directory.",
             Self::NoLog { .. } => "`lifeboat points` shows what is kept of which timeline.",
-            Self::NothingBetween { .. } => "Give --from a position before the one of --until; `lifeboat points` shows what is kept.",
+            Self::NothingBetween { .. } => {
+                "Give --from a position before the one of --until; `lifeboat points` shows what is kept."
+            }
             Self::Materialise(error) => return error.hint(),
             Self::Path(error) => return error.hint(),
             Self::Pattern(error) => return error.hint(),

@@ -222,7 +222,7 @@ fn mask_word(before: &str, word: &str, after: &str) -> (String, usize) {
     } else if let Some(unit) = unit.filter(|_| is_number) {
         ("[SIZE]".to_owned(), unit.len())
     } else if is_number
-        && (counted || after.contains("[HOST]:postgres") || before.ends_with("transaction is "))
+        && (counted || after.trim_start().starts_with("[HOST]") || before.ends_with("transaction is "))
     {
         ("[NUMBER]".to_owned(), 0)
     } else if before.ends_with("PostgreSQL ") && is_number && word.contains('.') {
