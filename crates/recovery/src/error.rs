@@ -1,5 +1,6 @@
 //! What can go wrong on this floor: mostly what the floors below say, with what was being done.
 
+use crate::import::ImportError;
 use lifeboat_base::Hint;
 use lifeboat_base::crashsafe::CrashsafeError;
 use lifeboat_postgres_server::{ControlDataError, ServerError};
@@ -76,6 +77,9 @@ pub enum RecoveryError {
         /// Where it ends.
         until: Lsn,
     },
+    /// A backup of another tool is not imported.
+    #[error(transparent)]
+    Import(#[from] ImportError),
     /// A restored database could not be asked.
     #[error(transparent)]
     Proof(#[from] ProofError),
@@ -186,6 +190,7 @@ impl Hint for RecoveryError {
             Self::LaterTimeline { .. } => {
                 "`lifeboat restore` goes through timelines, with settings that say so; or export a snapshot of that timeline, or with --format wal the log itself."
             }
+            Self::Import(error) => return error.hint(),
             Self::UnfitForTar(_) => "Export it with --format directory.",
             Self::NoLog { .. } => "`lifeboat points` shows what is kept of which timeline.",
             Self::NothingBetween { .. } => {

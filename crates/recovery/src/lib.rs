@@ -4,11 +4,15 @@
 //! one back where it can be, [`prove`] does so in scratch and asks the restored data whether it is whole,
 //! [`retention`] says which snapshots to keep, and [`rehearse`] does it all at once and measures.
 //!
+//! What another tool made is taken in by [`import`].
+//!
 //! A PostgreSQL cluster, whose log leads to any point behind a snapshot, has its own way back: [`postgres`].
 //!
 //! It deliberately knows no command line, no schedule and no runbook.
 
 mod error;
+pub mod import;
+pub mod logs;
 pub mod postgres;
 pub mod protect;
 pub mod prove;

@@ -2,7 +2,7 @@
 
 use crate::error::{RecoveryError, Result};
 use crate::target::Target;
-use lifeboat_base::clock::Stopwatch;
+use lifeboat_base::clock::{Stopwatch, Timestamp};
 use lifeboat_repository::ids::DatasetName;
 use lifeboat_repository::tree::{Entry, EntryKind, FileTime, Metadata};
 use lifeboat_repository::{Published, Repository, RepositoryError, SnapshotSource, SnapshotWriter};
@@ -45,7 +45,7 @@ pub struct ProtectReport {
 }
 
 /// What a driver left behind: a report without its time.
-struct Taken {
+pub(crate) struct Taken {
     published: Published,
     left_out: Problems,
     torn: Problems,
@@ -53,11 +53,11 @@ struct Taken {
 }
 
 impl Taken {
-    fn whole(published: Published, notes: Vec<String>) -> Self {
+    pub(crate) fn whole(published: Published, notes: Vec<String>) -> Self {
         Self { published, left_out: Problems::default(), torn: Problems::default(), notes }
     }
 
-    fn after(self, took: Duration) -> ProtectReport {
+    pub(crate) fn after(self, took: Duration) -> ProtectReport {
         let Self { published, left_out, torn, notes } = self;
         ProtectReport { published, left_out, torn, notes, took }
     }
@@ -78,10 +78,33 @@ pub fn protect(
     options: &ProtectOptions,
     progress: &Progress,
 ) -> Result<ProtectReport> {
+    protect_again(repository, dataset, target, options, None, progress)
+}
+
+/// Takes a snapshot of a target that stands still, as of the instant that it is known to show.
+pub(crate) fn protect_as_of(
+    repository: &Arc<Repository>,
+    dataset: &DatasetName,
+    target: &Target,
+    options: &ProtectOptions,
+    as_of: Timestamp,
+    progress: &Progress,
+) -> Result<ProtectReport> {
+    protect_again(repository, dataset, target, options, Some(as_of), progress)
+}
+
+fn protect_again(
+    repository: &Arc<Repository>,
+    dataset: &DatasetName,
+    target: &Target,
+    options: &ProtectOptions,
+    as_of: Option<Timestamp>,
+    progress: &Progress,
+) -> Result<ProtectReport> {
     let watch = Stopwatch::start();
     let mut readings = 1;
     let mut taken = loop {
-        match protect_once(repository, dataset, target, options, progress) {
+        match protect_once(repository, dataset, target, options, as_of, progress) {
             Err(RecoveryError::Repository(RepositoryError::StoredInVain(_))) if readings < MAX_READINGS => {
                 readings += 1;
             }
@@ -101,6 +124,7 @@ fn protect_once(
     dataset: &DatasetName,
     target: &Target,
     options: &ProtectOptions,
+    as_of: Option<Timestamp>,
     progress: &Progress,
 ) -> Result<Taken> {
     let store = match target {
@@ -111,8 +135,8 @@ fn protect_once(
     let writer = SnapshotWriter::begin(repository, source(dataset, store, &target.to_string()))?;
     let unread = index_notes(&writer);
     let mut taken = match target {
-        Target::Files(path) => protect_files(writer, path, options, progress),
-        Target::Sqlite(path) => protect_sqlite(writer, path, options, progress),
+        Target::Files(path) => protect_files(writer, path, options, as_of, progress),
+        Target::Sqlite(path) => protect_sqlite(writer, path, options, as_of, progress),
         Target::Postgres(server) => protect_postgres(repository, writer, dataset, server, progress),
     }?;
     taken.notes.extend(unread);
@@ -120,7 +144,7 @@ fn protect_once(
 }
 
 /// What of the index could not be read: nothing is lost to this snapshot, but somebody should know.
-fn index_notes(writer: &SnapshotWriter) -> Vec<String> {
+pub(crate) fn index_notes(writer: &SnapshotWriter) -> Vec<String> {
     let note = |line| format!("{line}; what it describes is stored once more, run `lifeboat check`");
     writer.left_out_of_index().into_iter().map(note).collect()
 }
@@ -130,7 +154,7 @@ pub const SQLITE: &str = "sqlite";
 /// What a stream's store is called in a snapshot.
 pub const STREAM: &str = "stream";
 
-fn source(dataset: &DatasetName, store: &str, source: &str) -> SnapshotSource {
+pub(crate) fn source(dataset: &DatasetName, store: &str, source: &str) -> SnapshotSource {
     SnapshotSource {
         dataset: dataset.clone(),
         store: store.to_owned(),
@@ -144,6 +168,7 @@ fn protect_files(
     mut writer: SnapshotWriter,
     path: &Path,
     options: &ProtectOptions,
+    as_of: Option<Timestamp>,
     progress: &Progress,
 ) -> Result<Taken> {
     let driver = FilesDriver::new(
@@ -151,6 +176,9 @@ fn protect_files(
         FilesOptions { exclude: options.exclude.clone(), never: options.never.clone() },
     );
     let report = driver.snapshot(&mut writer, progress)?;
+    if let Some(as_of) = as_of {
+        writer.set_taken(as_of);
+    }
     let published = writer.finish(report.root)?;
     Ok(Taken { published, left_out: report.left_out, torn: report.torn, notes: Vec::new() })
 }
@@ -160,6 +188,7 @@ fn protect_sqlite(
     mut writer: SnapshotWriter,
     path: &Path,
     options: &ProtectOptions,
+    as_of: Option<Timestamp>,
     progress: &Progress,
 ) -> Result<Taken> {
     let scratch = path.parent().map_or_else(std::env::temp_dir, PathBuf::from);
@@ -170,7 +199,7 @@ fn protect_sqlite(
         snapshot_options.max_stall = max_stall;
     }
     let mut database = DatabaseSnapshot::take(path, &snapshot_options)?;
-    writer.set_taken(lifeboat_base::clock::Clock::System.now());
+    writer.set_taken(as_of.unwrap_or_else(|| lifeboat_base::clock::Clock::System.now()));
     let name = path.file_name().map(std::os::unix::ffi::OsStrExt::as_bytes).unwrap_or(b"database").to_vec();
     let mut entry = Entry::new(name.clone(), EntryKind::File);
     entry.metadata = file_metadata(path)?;
@@ -219,7 +248,7 @@ fn protect_postgres(
 }
 
 /// The folder that a single file is restored into: its owner's alone.
-fn folder_of(file: &Metadata) -> Metadata {
+pub(crate) fn folder_of(file: &Metadata) -> Metadata {
     Metadata { mode: 0o700, uid: file.uid, gid: file.gid, modified: file.modified, ..Metadata::default() }
 }
 
@@ -227,7 +256,7 @@ fn is_writable(directory: &Path) -> bool {
     rustix::fs::access(directory, rustix::fs::Access::WRITE_OK).is_ok()
 }
 
-fn file_metadata(path: &Path) -> Result<Metadata> {
+pub(crate) fn file_metadata(path: &Path) -> Result<Metadata> {
     use std::os::unix::fs::MetadataExt;
     let stat = std::fs::metadata(path).map_err(RecoveryError::io("look at", path))?;
     let time = |secs, nanos: i64| FileTime { secs, nanos: u32::try_from(nanos).unwrap_or(0) };
@@ -316,9 +345,9 @@ pub fn protect_stream(
     Ok(Taken::whole(published, notes).after(watch.elapsed()))
 }
 
-struct CountedReader<'r> {
-    stream: &'r mut dyn Read,
-    progress: &'r Progress,
+pub(crate) struct CountedReader<'r> {
+    pub(crate) stream: &'r mut dyn Read,
+    pub(crate) progress: &'r Progress,
 }
 
 impl Read for CountedReader<'_> {

@@ -5,6 +5,7 @@
 //! questioned.
 
 use crate::error::{RecoveryError, Result};
+use crate::import::{DumpProof, DumpQuestions, is_dump, prove_dump};
 use crate::postgres::ClusterProof;
 use crate::protect::SQLITE;
 use crate::restore::{RestoreOptions, restore};
@@ -59,6 +60,8 @@ pub struct Proof {
     pub questions: Option<Questions>,
     /// What a cluster's server answered.
     pub cluster: Option<ClusterProof>,
+    /// What the server said that a dump was restored into.
+    pub dump: Option<DumpProof>,
     /// How long restoring took.
     pub restoring: Duration,
     /// How long reading back and questioning took.
@@ -76,6 +79,9 @@ pub fn prove(
     progress: &Progress,
 ) -> Result<Proof> {
     let scratch = scratch.map_or_else(std::env::temp_dir, Path::to_owned);
+    if is_dump(published) {
+        return prove_dump(reader, published, &scratch, &DumpQuestions::default(), progress);
+    }
     let scratch = Scratch::new(&scratch)?;
     prove_into(reader, published, &scratch.path().join("restored"), progress)
 }
@@ -152,6 +158,7 @@ impl Proof {
             bytes: 0,
             questions: None,
             cluster: None,
+            dump: None,
             restoring: Duration::ZERO,
             questioning: Duration::ZERO,
         }

@@ -10,9 +10,7 @@
 //! Failpoints: `export::before-log`, `export::before-manifest`.
 
 use super::tar::{Member, TarWriter};
-use super::{
-    ClusterOptions, Owner, PlacedTablespace, TABLESPACES, check_room, inside, place, sync,
-};
+use super::{ClusterOptions, Owner, PlacedTablespace, TABLESPACES, check_room, inside, place, sync};
 use crate::error::{RecoveryError, Result};
 use crate::restore::{check_empty, check_writable, nearest};
 use crate::threads;
@@ -26,9 +24,7 @@ use lifeboat_repository::tree::{Entry, EntryKind, FileTime, Metadata};
 use lifeboat_repository::{Descend, LogCatalogue, LogError, Reader, Repository};
 use lifeboat_store::materialise::Report;
 use lifeboat_store::progress::Progress;
-use lifeboat_store_postgres::{
-    Leg, PostgresStoreError, RecoveryPath, WalSource, histories, legs, lineage,
-};
+use lifeboat_store_postgres::{Leg, PostgresStoreError, RecoveryPath, WalSource, histories, legs, lineage};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::ops::Range;
@@ -109,9 +105,9 @@ pub fn export_cluster(
         ClusterFormat::Tar => export.archives(options)?,
     };
     if reader.entry(&path.snapshot.snapshot, b"standby.signal")?.is_some() {
-        exported.notes.push(
-            "the snapshot is of a standby: remove standby.signal to start it as a primary".to_owned(),
-        );
+        exported
+            .notes
+            .push("the snapshot is of a standby: remove standby.signal to start it as a primary".to_owned());
     }
     exported.took = watch.elapsed();
     Ok(exported)
@@ -125,10 +121,9 @@ fn plain_leg(path: &RecoveryPath) -> Result<Leg> {
     let way = legs(&path.facts, &path.history, end.max(path.facts.stop)).unwrap_or_default();
     match <[Leg; 1]>::try_from(way) {
         Ok([leg]) => Ok(leg),
-        Err(_) => Err(RecoveryError::LaterTimeline {
-            snapshot: path.facts.timeline,
-            point: resolution.timeline,
-        }),
+        Err(_) => {
+            Err(RecoveryError::LaterTimeline { snapshot: path.facts.timeline, point: resolution.timeline })
+        }
     }
 }
 
@@ -568,7 +563,8 @@ impl WalPlan {
         logs.sort_by_key(|((_, timeline), log)| (log.stretches.last().map(|last| last.last), *timeline));
         let ((system, timeline), log) = logs.pop().ok_or_else(no_log)?;
         let last = log.stretches.last().ok_or_else(no_log)?;
-        let segment = segment_size(repository, dataset, system, timeline, Lsn(last.start))?.ok_or_else(no_log)?;
+        let segment =
+            segment_size(repository, dataset, system, timeline, Lsn(last.start))?.ok_or_else(no_log)?;
         let source = WalSource::open(repository, dataset, system, segment)?;
         let until = range.until.unwrap_or(Lsn(last.end));
         let from = range.from.unwrap_or(Lsn(last.start));
