@@ -6,8 +6,9 @@ use crate::failure::{Failure, Outcome};
 use crate::output::bytes;
 use crate::time::find_point;
 use lifeboat_plan::Retain;
+use lifeboat_recovery::logs::{Compacted, compact, cut_offs};
 use lifeboat_recovery::retention::decide;
-use lifeboat_repository::ids::TicketId;
+use lifeboat_repository::ids::{DatasetName, TicketId};
 use lifeboat_repository::{CheckOptions, CheckReport, PruneOptions, PruneReport, Published, Repository};
 use lifeboat_store::progress::Progress;
 use serde_json::{Value, json};
@@ -91,26 +92,36 @@ fn check_json(report: &CheckReport) -> Value {
 
 pub(crate) fn prune(context: &Context, args: &PruneArgs) -> Result<Outcome, Failure> {
     let repository = context.open()?;
-    let forgotten = apply_retention(context, &repository, args)?;
+    let (forgotten, kept) = apply_retention(context, &repository, args)?;
     let progress = Arc::new(Progress::default());
     let shown = context.output.progress("pruning", &progress);
+    let with_logs: BTreeSet<DatasetName> =
+        kept.iter().chain(&forgotten).map(|published| published.snapshot.position.dataset.clone()).collect();
+    // What is put together now leaves the small objects to this very prune.
+    let compacted = if args.dry_run { Compacted::default() } else { compact(&repository, &with_logs)? };
+    let cut_offs = cut_offs(&repository, &with_logs, &kept)?;
     let dry_run = args.dry_run.then(|| forgotten.iter().map(|published| published.slot.clone()).collect());
     let options = PruneOptions { max_unused_percent: args.max_unused, wait: args.wait, dry_run };
-    let report = lifeboat_repository::prune(&repository, options)?;
+    let report = lifeboat_repository::prune_with(&repository, options, &cut_offs)?;
     drop(shown);
+    for (dataset, lineage, error) in &compacted.refused {
+        let error = lifeboat_base::report(error);
+        context.output.warn(&format!("the log of {dataset}, lineage {lineage}, stays as it is: {error}"));
+    }
     context.output.result(
-        || prune_json(&report, &forgotten, args.dry_run),
-        |text| prune_text(&report, &forgotten, args.dry_run, text),
+        || prune_json(&report, &compacted, &forgotten, args.dry_run),
+        |text| prune_text(&report, &compacted, &forgotten, args.dry_run, text),
     )?;
-    Ok(if report.waiting_for.is_empty() || args.dry_run { Outcome::Done } else { Outcome::LeftOut })
+    let finished = report.waiting_for.is_empty() || args.dry_run;
+    Ok(if finished && compacted.refused.is_empty() { Outcome::Done } else { Outcome::LeftOut })
 }
 
-/// Forgets what no rule keeps, dataset by dataset; says what it forgot, or would.
+/// Forgets what no rule keeps, dataset by dataset; gives what it forgot, or would, and what stays.
 fn apply_retention(
     context: &Context,
     repository: &Repository,
     args: &PruneArgs,
-) -> Result<Vec<Published>, Failure> {
+) -> Result<(Vec<Published>, Vec<Published>), Failure> {
     let only = args.dataset.as_deref().map(dataset_name).transpose()?;
     let mut unreadable = Vec::new();
     let snapshots = repository.snapshots(only.as_ref(), &mut unreadable)?;
@@ -122,18 +133,18 @@ fn apply_retention(
     for published in snapshots {
         datasets.entry(published.snapshot.position.dataset.to_string()).or_default().push(published);
     }
-    let mut forgotten = Vec::new();
+    let (mut forgotten, mut kept) = (Vec::new(), Vec::new());
     for (dataset, snapshots) in datasets {
-        let Some(retain) = retention_of(context, args, &dataset) else { continue };
+        let Some(retain) = retention_of(context, args, &dataset) else {
+            kept.extend(snapshots);
+            continue;
+        };
         let taken: Vec<_> = snapshots.iter().map(|p| p.snapshot.taken).collect();
         let reasons = decide(&taken, &retain);
-        forgotten.extend(
-            snapshots
-                .into_iter()
-                .zip(reasons)
-                .filter(|(p, r)| r.is_empty() && !held.contains(&p.slot))
-                .map(|(p, _)| p),
-        );
+        for (published, reasons) in snapshots.into_iter().zip(reasons) {
+            let stays = !reasons.is_empty() || held.contains(&published.slot);
+            if stays { kept.push(published) } else { forgotten.push(published) }
+        }
     }
     if !args.dry_run && !forgotten.is_empty() {
         let signer = repository.writer()?;
@@ -141,7 +152,7 @@ fn apply_retention(
             repository.forget(&signer, published, "retention")?;
         }
     }
-    Ok(forgotten)
+    Ok((forgotten, kept))
 }
 
 /// What was typed outranks the plan; without either nothing is forgotten.
@@ -158,6 +169,7 @@ fn retention_of(context: &Context, args: &PruneArgs, dataset: &str) -> Option<Re
 
 fn prune_text(
     report: &PruneReport,
+    compacted: &Compacted,
     forgotten: &[Published],
     dry_run: bool,
     text: &mut Vec<u8>,
@@ -192,13 +204,20 @@ fn prune_text(
         report.deleted_indexes,
         bytes(report.rewritten_bytes)
     )?;
+    if compacted.written > 0 || report.deleted_logs > 0 {
+        writeln!(
+            text,
+            "{} small log objects put together in {}, {} log objects deleted",
+            compacted.replaced, compacted.written, report.deleted_logs
+        )?;
+    }
     for waiting in &report.waiting_for {
         writeln!(text, "not finished: still waiting for {waiting}; run `lifeboat prune` again")?;
     }
     Ok(())
 }
 
-fn prune_json(report: &PruneReport, forgotten: &[Published], dry_run: bool) -> Value {
+fn prune_json(report: &PruneReport, compacted: &Compacted, forgotten: &[Published], dry_run: bool) -> Value {
     json!({
         "dry_run": dry_run,
         "forgotten": forgotten.iter().map(|p| p.id.to_string()).collect::<Vec<_>>(),
@@ -209,6 +228,8 @@ fn prune_json(report: &PruneReport, forgotten: &[Published], dry_run: bool) -> V
         "deleted_indexes": report.deleted_indexes,
         "deleted_bytes": report.deleted_bytes,
         "rewritten_bytes": report.rewritten_bytes,
+        "compacted_logs": compacted.replaced,
+        "deleted_logs": report.deleted_logs,
         "voided": report.voided.iter().map(ToString::to_string).collect::<Vec<_>>(),
         "waiting_for": report.waiting_for,
     })

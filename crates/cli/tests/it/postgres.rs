@@ -47,7 +47,8 @@ impl Beside {
 
     /// Starts to follow, and waits until a snapshot was taken.
     fn follow(&self) -> Following {
-        let mut command = self.command(&["follow", "app", "--json", "--say-every", "100ms"]);
+        let mut command =
+            self.command(&["follow", "app", "--json", "--say-every", "100ms", "--gather", "10ms"]);
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
         let lines = BufReader::new(child.stdout.take().unwrap());
         let mut following = Following { child, lines };
@@ -143,9 +144,13 @@ fn what_is_followed_is_restored_to_any_transaction() {
         .cluster
         .psql("with gone as (delete from debates where id > 100 returning 1) select pg_current_xact_id() from gone limit 1");
     beside.cluster.psql("insert into users values (501, 'after')");
-    let written = beside.cluster.psql("select pg_current_wal_flush_lsn()");
-    let written = position(written.trim());
-    following.until(|event| event["durable"].as_str().is_some_and(|durable| position(durable) >= written));
+    let mut written = 0;
+    for id in 502..514 {
+        beside.cluster.psql(&format!("insert into users values ({id}, 'after')"));
+        written = position(beside.cluster.psql("select pg_current_wal_flush_lsn()").trim());
+        following
+            .until(|event| event["durable"].as_str().is_some_and(|durable| position(durable) >= written));
+    }
     beside.cluster.kill9();
     std::fs::remove_dir_all(beside.cluster.data()).unwrap();
     following.until(|event| event["event"] == "disconnected");
@@ -160,7 +165,16 @@ fn what_is_followed_is_restored_to_any_transaction() {
     assert_eq!(proofs["proofs"][0]["proof"]["verdict"], "proven", "{proofs:#}");
     assert_eq!(rows(&proofs), [900, 500]);
     assert_eq!(rows(&beside.json(&["prove", "app", "--at", &point])), [100, 500]);
-    assert_eq!(rows(&beside.json(&["prove", "app"])), [100, 501]);
+    assert_eq!(rows(&beside.json(&["prove", "app"])), [100, 513]);
+
+    // Small objects become few, and everything can still be restored to.
+    let objects = beside.place.objects("logs/").len();
+    let pruned = beside.json(&["prune"]);
+    assert!(pruned["compacted_logs"].as_u64().unwrap() >= 12, "{pruned:#}");
+    assert!(beside.place.objects("logs/").len() + 11 <= objects, "{pruned:#}");
+    assert_eq!(rows(&beside.json(&["prove", "app", "--at", &point])), [100, 500]);
+    assert_eq!(rows(&beside.json(&["prove", "app"])), [100, 513]);
+    beside.run(&["check", "--read-data"]).expect(0);
 
     let points = beside.json(&["points", "app"]);
     let log = &points["logs"][0];

@@ -21,6 +21,8 @@ use std::sync::Arc;
 
 /// Reading, joining and sealing hold several times as much in memory.
 const MAX_TARGET_BYTES: usize = 16 << 20;
+/// What a compacted payload may be before it is compressed: zeros compress to next to nothing.
+const MAX_JOINED_BYTES: u64 = MAX_TARGET_BYTES as u64;
 
 /// How to compact.
 #[derive(Clone, Copy, Debug)]
@@ -63,7 +65,8 @@ pub fn compact_logs(
     let catalogue = LogCatalogue::read(repository, dataset)?;
     let heads = catalogue.of(lineage);
     let mut report = CompactReport::default();
-    for run in runs(&heads, options) {
+    let mut due = runs(&heads, options);
+    while let Some(run) = due.pop() {
         match compact(&catalogue, lineage, signer, &heads, &run) {
             Ok(Some(replaced)) => {
                 report.written += 1;
@@ -71,6 +74,13 @@ pub fn compact_logs(
             }
             // Prune was at work where we read; the next compaction finds it settled.
             Ok(None) => {}
+            // Units say only when they are read how large they are.
+            Err(LogError::TooLarge { .. }) if run.len() > 2 => {
+                let (one, other) = run.split_at(run.len() / 2);
+                due.extend([one.to_vec(), other.to_vec()].into_iter().filter(|half| half.len() > 1));
+            }
+            // Two that fit no object together stay two.
+            Err(LogError::TooLarge { .. }) => {}
             Err(error) if is_about_the_log(&error) => report.refused.push(error),
             Err(error) => return Err(error),
         }
@@ -94,7 +104,7 @@ type Run = Vec<Arc<Headed>>;
 fn runs(heads: &[Arc<Headed>], options: CompactOptions) -> Vec<Run> {
     let target = options.target_bytes.clamp(1, MAX_TARGET_BYTES);
     let mut runs: Vec<Run> = Vec::new();
-    let (mut run, mut bytes, mut end) = (Run::new(), 0, 0);
+    let (mut run, mut bytes, mut joined, mut end) = (Run::new(), 0, 0, 0);
     for head in heads {
         if head.body.end <= end {
             // A duplicate of what was chosen already.
@@ -105,19 +115,26 @@ fn runs(heads: &[Arc<Headed>], options: CompactOptions) -> Vec<Run> {
             let (last, next) = (&last.body, &head.body);
             next.start <= last.end && (&next.kind, next.units) == (&last.kind, last.units)
         });
-        if !small || !continues || bytes + head.payload_bytes() > target {
+        let fits = bytes + head.payload_bytes() <= target && joined + bytes_in(head) <= MAX_JOINED_BYTES;
+        if !small || !continues || !fits {
             runs.push(std::mem::take(&mut run));
-            bytes = 0;
+            (bytes, joined) = (0, 0);
         }
         end = head.body.end;
         if small {
             bytes += head.payload_bytes();
+            joined += bytes_in(head);
             run.push(head.clone());
         }
     }
     runs.push(run);
     runs.retain(|run| run.len() >= options.at_least.max(2));
     runs
+}
+
+/// What a head says of the size of its payload before it was compressed: of units, nothing.
+fn bytes_in(head: &Headed) -> u64 {
+    if head.body.units { 0 } else { head.body.end - head.body.start }
 }
 
 /// Writes the object that replaces a run, and gives how many objects it replaces.

@@ -6,8 +6,8 @@ use lifeboat_base::clock::Timestamp;
 use lifeboat_objects::ObjectStore;
 use lifeboat_repository::tree::Metadata;
 use lifeboat_repository::{
-    CompactOptions, LOG_POSITION_FACT, LogError, LogPayload, LogReader, RepositoryError, SnapshotWriter,
-    compact_logs, stretches,
+    CompactOptions, LOG_POSITION_FACT, LogError, LogExtent, LogPayload, LogReader, RepositoryError,
+    SnapshotWriter, compact_logs, stretches,
 };
 
 #[test]
@@ -51,6 +51,27 @@ fn compaction_keeps_every_position_and_prune_removes_what_it_replaces() {
         assert!(compact(&house.repository, 8).written >= 1);
         assert!(prune_logs(&house.repository, None).deleted_logs >= 19);
         assert_holds(&house.repository, store, 0..500);
+    }
+}
+
+/// What compresses to next to nothing: many small objects, which are far too large for one.
+#[test]
+fn zeros_are_put_together_only_as_far_as_one_object_can_hold() {
+    const MIB: usize = 1 << 20;
+    for payload in [LogPayload::Bytes(vec![0; 5 * MIB]), LogPayload::Units(vec![vec![0; 5 * MIB]])] {
+        let house = House::new();
+        let mut writer = open(&house.repository);
+        let step = payload.positions();
+        for turn in 0..10 {
+            let (first, last) = (at(turn), at(turn + 1));
+            let extent = LogExtent { start: turn * step, end: (turn + 1) * step, first, last };
+            writer.append(extent, "zeros", &payload).unwrap();
+        }
+        let report = compact(&house.repository, 2);
+        assert!(report.written >= 2 && report.replaced >= 8, "{report:?}");
+        assert!(report.refused.is_empty(), "{report:?}");
+        let pieces = read(&house.repository, 0..10 * step).unwrap();
+        assert_eq!(pieces.iter().map(LogPayload::positions).sum::<u64>(), 10 * step);
     }
 }
 
