@@ -25,7 +25,7 @@ use lifeboat_base::{Hint, report};
 use lifeboat_postgres_wal::{Lsn, SystemId, TimelineId};
 use lifeboat_repository::Repository;
 use lifeboat_repository::ids::DatasetName;
-use lifeboat_wire_postgres::ConnectOptions;
+use lifeboat_wire_postgres::{ConnectOptions, PostgresError, StatusSender};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -253,6 +253,13 @@ impl Shared {
         state.heard = Stopwatch::start();
         drop(state);
         self.changed.notify_all();
+    }
+
+    /// Tells the server up to where the log is durable. What has only arrived is in memory: for who commits with
+    /// `remote_write` it must not count as written either.
+    fn tell(&self, status: &StatusSender) -> Result<(), PostgresError> {
+        let durable = self.durable();
+        status.send(durable, durable, Lsn::ZERO, false).map(drop)
     }
 
     /// Waits; false where it was told to stop meanwhile.

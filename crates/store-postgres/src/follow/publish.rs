@@ -5,7 +5,6 @@ use crate::pending::WalStretch;
 use crate::sink::WalSink;
 use lifeboat_base::backoff::Backoff;
 use lifeboat_base::{Hint, failpoint, report};
-use lifeboat_postgres_wal::Lsn;
 use lifeboat_repository::{LogError, RepositoryError};
 use lifeboat_wire_postgres::StatusSender;
 use std::time::Duration;
@@ -31,7 +30,7 @@ pub(super) fn publish(
                 shared.is_durable(stretch.timeline, stretch.end());
                 reach("postgres::published-not-acknowledged")?;
                 // A connection that is gone is noticed by who receives.
-                let _ = status.send(shared.received(), shared.durable(), Lsn::ZERO, false);
+                let _ = shared.tell(status);
             }
             None if shared.is_over() => return Ok(()),
             None => {}

@@ -140,7 +140,8 @@ mod tests {
 
     #[test]
     fn what_the_promise_does_not_hold_for_is_said() {
-        let notes_of = |list: &str, commit| notes(&SynchronousNames::parse(list).unwrap(), "lifeboat", commit);
+        let notes_of =
+            |list: &str, commit| notes(&SynchronousNames::parse(list).unwrap(), "lifeboat", commit);
         assert!(notes_of("FIRST 2 (lifeboat, a)", "on").is_empty());
         assert_eq!(notes_of("ANY 1 (lifeboat, a)", "local").len(), 2);
     }

@@ -77,10 +77,9 @@ impl Hint for RecordError {
             Self::Write(error) if error.kind() == io::ErrorKind::StorageFull => {
                 Some("Free space there: until then the interval of exposure is not on record.".to_owned())
             }
-            Self::Unreadable { path, .. } => Some(format!(
-                "Move {} aside; what it recorded is lost, the rest is not.",
-                path.display()
-            )),
+            Self::Unreadable { path, .. } => {
+                Some(format!("Move {} aside; what it recorded is lost, the rest is not.", path.display()))
+            }
             _ => None,
         }
     }
@@ -165,7 +164,8 @@ impl Records {
     pub(crate) fn take_over(directory: &Path, standby: &str) -> Result<Self, RecordError> {
         crashsafe::create_dir_all(directory)?;
         let path = directory.join(ACTING);
-        let read = |operation| move |source| RecordError::Read { operation, path: directory.join(ACTING), source };
+        let read =
+            |operation| move |source| RecordError::Read { operation, path: directory.join(ACTING), source };
         let acting = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&path);
         let acting = acting.map_err(read("open"))?;
         let generation = hex::encode(&random::bytes::<16>());
@@ -271,8 +271,7 @@ fn read_json<T: for<'d> Deserialize<'d>>(path: &Path) -> Result<T, RecordError> 
         path: path.to_owned(),
         source,
     })?;
-    serde_json::from_slice(&bytes)
-        .map_err(|source| RecordError::Unreadable { path: path.to_owned(), source })
+    serde_json::from_slice(&bytes).map_err(|source| RecordError::Unreadable { path: path.to_owned(), source })
 }
 
 #[cfg(test)]

@@ -241,7 +241,10 @@ mod tests {
                         assert!(leaving || !may_be_in_file, "{case}");
                     }
                     if next == State::Entering {
-                        assert!(look.caught_up && life == Life::Alive && !look.listed | (state == next), "{case}");
+                        assert!(
+                            look.caught_up && life == Life::Alive && !look.listed | (state == next),
+                            "{case}"
+                        );
                         assert_ne!(state, State::Out(RemovedByOthers), "{case}");
                     }
                     if matches!(state, State::Listed { .. }) && look.listed && look.waited_too_long {

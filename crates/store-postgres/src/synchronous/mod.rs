@@ -124,7 +124,9 @@ impl Hint for SynchronousError {
             Self::NotTaken { .. } => {
                 "Look into the server's log whether it reads its settings, and whether others change them at the same time."
             }
-            Self::Process { .. } => "Look whether the machine has processes and memory left, then begin again.",
+            Self::Process { .. } => {
+                "Look whether the machine has processes and memory left, then begin again."
+            }
             Self::Failpoint(_) => return None,
         };
         Some(hint.to_owned())

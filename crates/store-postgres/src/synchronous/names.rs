@@ -384,8 +384,24 @@ mod tests {
     #[test]
     fn what_the_server_refuses_is_refused() {
         for text in [
-            " ", "a b", "a,", ",a", "2 ()", "FIRST (a)", "FIRST 0 (a)", "ANY 1 a", "(a)", "a-b", "\"a", "any",
-            "1 (a", "1 (a))", "FIRST 99999999999 (a)", "a;b", "-1 (a)", "first, a",
+            " ",
+            "a b",
+            "a,",
+            ",a",
+            "2 ()",
+            "FIRST (a)",
+            "FIRST 0 (a)",
+            "ANY 1 a",
+            "(a)",
+            "a-b",
+            "\"a",
+            "any",
+            "1 (a",
+            "1 (a))",
+            "FIRST 99999999999 (a)",
+            "a;b",
+            "-1 (a)",
+            "first, a",
         ] {
             assert!(SynchronousNames::parse(text).is_err(), "{text}");
         }
@@ -448,7 +464,8 @@ mod tests {
             (1u32..5).prop_map(Method::First),
             (1u32..5).prop_map(Method::Any)
         ];
-        let member = prop_oneof!["[a-zA-Z_][a-zA-Z0-9_$]{0,5}", "[0-9]{1,3}", "[ -~äß]{0,6}", "(?i)any|first"];
+        let member =
+            prop_oneof!["[a-zA-Z_][a-zA-Z0-9_$]{0,5}", "[0-9]{1,3}", "[ -~äß]{0,6}", "(?i)any|first"];
         (method, prop::collection::vec(member, 1..5))
             .prop_map(|(method, members)| SynchronousNames { method, members })
     }

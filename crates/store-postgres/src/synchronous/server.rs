@@ -146,7 +146,8 @@ impl Server {
     fn wait_for(&mut self, names: &str) -> Result<()> {
         let waited = Stopwatch::start();
         loop {
-            let now = self.connection.query("select pg_catalog.current_setting('synchronous_standby_names')")?;
+            let now =
+                self.connection.query("select pg_catalog.current_setting('synchronous_standby_names')")?;
             if now.single()? == names {
                 return Ok(());
             }
@@ -183,9 +184,9 @@ impl Server {
 
     /// What `synchronous_commit` is for sessions that say nothing: ours says something.
     pub(crate) fn synchronous_commit(&mut self) -> Result<String> {
-        let rows = self.connection.query(
-            "select reset_val from pg_catalog.pg_settings where name = 'synchronous_commit'",
-        )?;
+        let rows = self
+            .connection
+            .query("select reset_val from pg_catalog.pg_settings where name = 'synchronous_commit'")?;
         Ok(rows.single()?.to_owned())
     }
 }

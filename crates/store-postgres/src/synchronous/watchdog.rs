@@ -151,11 +151,7 @@ fn ignore_requests_to_end() {
 ///
 /// # Errors
 /// Where the server cannot be asked: then the name is still there.
-pub fn leave_now(
-    config: &WatchdogConfig,
-    options: &ConnectOptions,
-    reason: ExposureReason,
-) -> Result<()> {
+pub fn leave_now(config: &WatchdogConfig, options: &ConnectOptions, reason: ExposureReason) -> Result<()> {
     let mut records = Records::take_over(&config.directory, &config.name)?;
     let recorded = records.exposed(Clock::System.now(), reason);
     let mut server = Server::open(options, &config.name)?;
@@ -170,7 +166,9 @@ fn read_config(input: &mut impl BufRead) -> Result<WatchdogConfig> {
     let config: WatchdogConfig = serde_json::from_str(&line).map_err(|e| process(e.into()))?;
     refuse_name(&config.name)?;
     match config.max_wait < SHORTEST_WAIT {
-        true => Err(process(io::Error::other(format!("commits cannot be given less than {SHORTEST_WAIT:?}")))),
+        true => {
+            Err(process(io::Error::other(format!("commits cannot be given less than {SHORTEST_WAIT:?}"))))
+        }
         false => Ok(config),
     }
 }
@@ -376,7 +374,10 @@ impl Watching {
             Duty::None => {}
             Duty::RecordExposed(reason) => {
                 // Somebody took us out since the look before.
-                self.expose(if reason == ExposureReason::RemovedByOthers { self.seen.at } else { now }, reason);
+                self.expose(
+                    if reason == ExposureReason::RemovedByOthers { self.seen.at } else { now },
+                    reason,
+                );
             }
             Duty::Place => {
                 self.with_server(Server::place)?;
