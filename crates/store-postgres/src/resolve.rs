@@ -40,7 +40,8 @@ pub struct RecoveryPath {
     pub facts: SnapshotFacts,
     /// The timelines that it goes along.
     pub history: TimelineHistory,
-    /// The history files that the server needs on the way.
+    /// The history files that are known of the cluster: those on the way, and those of other branches, whose numbers
+    /// are taken.
     pub history_files: Vec<(TimelineId, Vec<u8>)>,
     /// Where it ends.
     pub resolution: Resolution,
@@ -174,11 +175,9 @@ fn try_from(
     let (resolution, marker_at) = scan.finish()?;
     // Behind a switch a segment is empty, and need not be there.
     let legs = legs(&facts, &history, resolution.log_needed.min(end)).ok_or_else(unreachable)?;
-    let history_files = kept
-        .iter()
-        .filter(|(of, _)| history.includes(**of))
-        .map(|(of, kept)| (*of, kept.content.clone()))
-        .collect();
+    // All of them, also those of other branches: a server that is promoted takes the next number of which it finds
+    // none, and a number that is taken must not get a second meaning.
+    let history_files = kept.iter().map(|(of, kept)| (*of, kept.content.clone())).collect();
     Ok(RecoveryPath { snapshot, facts, history, history_files, resolution, legs, marker_at })
 }
 

@@ -37,21 +37,42 @@ enum Ended {
     WalGone(Lsn, PostgresStoreError),
 }
 
-/// Connects and follows until it is stopped or the connection ends. Where the server does not have the WAL any
-/// more that is next, the log goes on behind a hole.
-pub(super) fn run(follower: &Follower) -> Result<()> {
-    let mut gone = None;
-    loop {
-        match connected(follower, gone)? {
-            Ended::Stopped => return Ok(()),
-            // Told twice, the server has neither that nor anything later.
-            Ended::WalGone(position, error) if gone == Some(position) => return Err(error),
-            Ended::WalGone(position, _) => gone = Some(position),
+/// How a connection begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Begin {
+    /// With some of what is kept, to be compared.
+    Overlapping,
+    /// The server does not have what was asked for, before or behind this position: only of its segment something
+    /// is compared, since a slot that was told of this position keeps no older one.
+    WithinSegment(Lsn),
+    /// The server does not have this position: behind it is a hole.
+    BehindHole(Lsn),
+}
+
+impl Begin {
+    /// What to try next, where the server does not have the position that is next; `None` once all was tried.
+    fn without(self, position: Lsn) -> Option<Self> {
+        match self {
+            Self::WithinSegment(tried) if tried == position => Some(Self::BehindHole(position)),
+            Self::BehindHole(tried) if tried == position => None,
+            _ => Some(Self::WithinSegment(position)),
         }
     }
 }
 
-fn connected(follower: &Follower, gone: Option<Lsn>) -> Result<Ended> {
+/// Connects and follows until it is stopped or the connection ends. Where the server does not have the WAL any
+/// more that is next, the log goes on behind a hole.
+pub(super) fn run(follower: &Follower) -> Result<()> {
+    let mut begin = Begin::Overlapping;
+    loop {
+        match connected(follower, begin)? {
+            Ended::Stopped => return Ok(()),
+            Ended::WalGone(position, error) => begin = begin.without(position).ok_or(error)?,
+        }
+    }
+}
+
+fn connected(follower: &Follower, begin: Begin) -> Result<Ended> {
     let (mut connection, cluster) = Cluster::connect(&follower.options.server)?;
     let mut log = follower.log(cluster.system);
     say_of_other_clusters(follower, &cluster)?;
@@ -59,8 +80,18 @@ fn connected(follower: &Follower, gone: Option<Lsn>) -> Result<Ended> {
     let promised = slot(&mut connection, &follower.options.slot)?;
     let now = follower.now();
     let mut start = start::find_start(&mut connection, &cluster, promised, &mut log, now)?;
-    if gone == Some(start.first_new()) {
-        start = skip(follower, &cluster, promised, start, &mut log)?;
+    match begin {
+        Begin::WithinSegment(next) if next == start.first_new() => {
+            start = start.within_segment(cluster.segment);
+            // Nothing can be compared: then only a slot that has kept this position since shows that nothing is missing.
+            if start.overlap.is_empty() && promised.is_none_or(|promised| promised > next) {
+                start = skip(follower, &cluster, promised, start, &mut log)?;
+            }
+        }
+        Begin::BehindHole(next) if next == start.first_new() => {
+            start = skip(follower, &cluster, promised, start, &mut log)?;
+        }
+        _ => {}
     }
     let first = start.first_new();
     let slot = follower.options.slot.name();
@@ -99,7 +130,7 @@ fn skip(
 ) -> Result<Start> {
     let position = cluster.segment.start_of(promised.unwrap_or(cluster.flushed));
     if position <= start.first_new() {
-        return Ok(start);
+        return Ok(start.within_segment(cluster.segment));
     }
     log.skip_to(cluster.timeline, position)?;
     follower.shared.say(FollowEvent::Hole {
@@ -291,6 +322,15 @@ fn agree<'d>(overlap: &mut Vec<u8>, data: &'d [u8]) -> Result<&'d [u8], usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_hole_is_the_last_thing_to_try() {
+        let within = Begin::Overlapping.without(Lsn(7)).unwrap();
+        assert_eq!(within, Begin::WithinSegment(Lsn(7)));
+        assert_eq!(within.without(Lsn(7)), Some(Begin::BehindHole(Lsn(7))));
+        assert_eq!(within.without(Lsn(8)), Some(Begin::WithinSegment(Lsn(8))), "it went on meanwhile");
+        assert_eq!(Begin::BehindHole(Lsn(7)).without(Lsn(7)), None);
+    }
 
     #[test]
     fn what_is_kept_is_not_kept_twice_and_what_differs_is_noticed() {

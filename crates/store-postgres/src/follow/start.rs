@@ -4,7 +4,7 @@ use crate::cluster::Cluster;
 use crate::error::{PostgresStoreError, Result};
 use crate::sink::{RepositoryLog, WalSink};
 use lifeboat_base::clock::Timestamp;
-use lifeboat_postgres_wal::{Lsn, TimelineHistory, TimelineId};
+use lifeboat_postgres_wal::{Lsn, SegmentSize, TimelineHistory, TimelineId};
 use lifeboat_wire_postgres::Connection;
 
 /// How much of what is kept is asked for again and compared, before anything is appended to it.
@@ -25,6 +25,14 @@ impl Start {
     /// The first position that is new.
     pub(crate) fn first_new(&self) -> Lsn {
         self.position.after(self.overlap.len() as u64)
+    }
+
+    /// The same, asking for nothing that lies before the segment of the first new position.
+    pub(crate) fn within_segment(mut self, segment: SegmentSize) -> Self {
+        let position = segment.start_of(self.first_new()).max(self.position);
+        let older = usize::try_from(position.since(self.position)).unwrap_or(usize::MAX);
+        self.overlap.drain(..older.min(self.overlap.len()));
+        Self { position, ..self }
     }
 }
 
@@ -129,7 +137,7 @@ pub(crate) fn keep_history(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use lifeboat_postgres_wal::{SegmentSize, SystemId};
+    use lifeboat_postgres_wal::SystemId;
 
     const SEGMENT: u64 = 16 << 20;
 
@@ -167,6 +175,20 @@ mod tests {
         let mut earlier = standing(&[], 3);
         earlier.promised = Lsn(0x500_0001);
         assert_eq!(choose(&earlier, &cluster(3)).unwrap(), (TimelineId(2), Lsn(0x500_0000)));
+    }
+
+    #[test]
+    fn what_is_compared_may_be_cut_to_one_segment() {
+        let cut = |position: u64, overlap: usize| {
+            let start = Start { timeline: TimelineId(1), position: Lsn(position), overlap: vec![7; overlap] };
+            let first_new = start.first_new();
+            let cut = start.within_segment(SegmentSize::DEFAULT);
+            assert_eq!(cut.first_new(), first_new);
+            (cut.position.0, cut.overlap.len())
+        };
+        assert_eq!(cut(SEGMENT - 100, 130), (SEGMENT, 30));
+        assert_eq!(cut(SEGMENT - 100, 100), (SEGMENT, 0));
+        assert_eq!(cut(SEGMENT + 5, 100), (SEGMENT + 5, 100));
     }
 
     #[test]
