@@ -3,7 +3,7 @@
 use crate::error::{PostgresStoreError, Result};
 use crate::facts::SnapshotFacts;
 use crate::segments::{Leg, WalSource, legs};
-use crate::sink::{KeptHistory, histories};
+use crate::sink::{KeptHistory, histories_in};
 use crate::{STORE, lineage};
 use lifeboat_postgres_wal::{
     Edge, EndReason, Layout, Lsn, Meaning, PgTime, Replay, Resolution, Resolver, SystemId, Target,
@@ -75,17 +75,16 @@ pub fn resolve(
         return Err(PostgresStoreError::NoSnapshot { dataset: dataset.clone() });
     };
     let system = newest.system;
-    let kept = histories(repository, dataset, system)?;
-    let timeline = match wanted.timeline {
-        Some(timeline) => timeline,
-        None => newest_timeline(repository, dataset, system)?.unwrap_or(newest.timeline),
-    };
+    // Listed once: a log of many small objects takes its time.
+    let catalogue = LogCatalogue::read(repository, dataset)?;
+    let kept = histories_in(&catalogue, system)?;
+    let timeline = wanted.timeline.or_else(|| newest_timeline(&catalogue, system)).unwrap_or(newest.timeline);
     let mut answer = None;
     for (snapshot, facts) in candidates {
         if facts.system != system {
             continue;
         }
-        let source = WalSource::open(repository, dataset, system, facts.segment)?;
+        let source = WalSource::over(catalogue.clone(), system, facts.segment);
         match try_from(&source, snapshot, facts, &kept, timeline, wanted) {
             Ok(path) => return Ok(path),
             Err(error) => {
@@ -122,15 +121,10 @@ fn candidates(
 }
 
 /// The newest timeline of a cluster of which there is any log.
-fn newest_timeline(
-    repository: &Arc<Repository>,
-    dataset: &DatasetName,
-    system: SystemId,
-) -> Result<Option<TimelineId>> {
-    let catalogue = LogCatalogue::read(repository, dataset)?;
+fn newest_timeline(catalogue: &LogCatalogue, system: SystemId) -> Option<TimelineId> {
     let lineages = catalogue.lineages();
     let all = lineages.iter().filter_map(|log| lineage::parse(log.lineage.as_str()));
-    Ok(all.filter(|(of, _)| *of == system).map(|(_, timeline)| timeline).max())
+    all.filter(|(of, _)| *of == system).map(|(_, timeline)| timeline).max()
 }
 
 /// Older snapshots lead no farther than newer ones: they are worth a look only where the target may lie before

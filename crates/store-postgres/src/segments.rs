@@ -71,7 +71,12 @@ impl WalSource {
         system: SystemId,
         segment: SegmentSize,
     ) -> Result<Self> {
-        Ok(Self { catalogue: LogCatalogue::read(repository, dataset)?, system, segment })
+        Ok(Self::over(LogCatalogue::read(repository, dataset)?, system, segment))
+    }
+
+    /// The log of one cluster, among logs that have been listed.
+    pub(crate) fn over(catalogue: LogCatalogue, system: SystemId, segment: SegmentSize) -> Self {
+        Self { catalogue, system, segment }
     }
 
     /// Reads a run of a timeline's log, in order, in pieces of any size.

@@ -177,8 +177,15 @@ pub fn histories(
     dataset: &DatasetName,
     system: SystemId,
 ) -> Result<BTreeMap<TimelineId, KeptHistory>, LogError> {
+    histories_in(&LogCatalogue::read(repository, dataset)?, system)
+}
+
+/// As [`histories`], of logs that have been listed.
+pub(crate) fn histories_in(
+    catalogue: &LogCatalogue,
+    system: SystemId,
+) -> Result<BTreeMap<TimelineId, KeptHistory>, LogError> {
     let lineage = lineage::of_histories(system)?;
-    let catalogue = LogCatalogue::read(repository, dataset)?;
     let Some(log) = catalogue.lineages().into_iter().find(|log| log.lineage == lineage) else {
         return Ok(BTreeMap::new());
     };
