@@ -189,7 +189,7 @@ impl Taking<'_> {
             let mut file = entry.map_err(torn)?;
             let metadata = metadata(file.header()).map_err(torn)?;
             let name = file.path_bytes().into_owned();
-            let path = [below.as_bytes(), name.strip_suffix(b"/").unwrap_or(&name)].join(&b'/');
+            let path = path_in_tree(below, &name);
             let unfit = |_| PostgresStoreError::Stream {
                 what: format!("the impossible path {}", display_bytes(&path)),
                 source: None,
@@ -260,6 +260,13 @@ fn is_relation(path: &[u8]) -> bool {
     placed && name.first().is_some_and(u8::is_ascii_digit)
 }
 
+/// Where in the tree a member of an archive lies. A path that begins at the root would be nobody's relation.
+fn path_in_tree(below: &str, name: &[u8]) -> Vec<u8> {
+    let name = name.strip_suffix(b"/").unwrap_or(name);
+    let name = name.strip_prefix(b"./").unwrap_or(name);
+    if below.is_empty() { name.to_vec() } else { [below.as_bytes(), name].join(&b'/') }
+}
+
 fn metadata(header: &tar::Header) -> io::Result<Metadata> {
     Ok(Metadata {
         mode: header.mode()? & 0o7777,
@@ -293,6 +300,14 @@ impl Read for Counted<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_lies_in_the_data_directory_is_named_from_there() {
+        assert!(is_relation(&path_in_tree("", b"base/5/1259")));
+        assert!(is_relation(&path_in_tree("", b"./base/5/1259")));
+        assert_eq!(path_in_tree("", b"pg_tblspc/16400"), b"pg_tblspc/16400");
+        assert_eq!(path_in_tree("pg_tblspc/16400", b"PG_15/5/"), b"pg_tblspc/16400/PG_15/5");
+    }
 
     #[test]
     fn relations_are_told_by_their_place_and_name() {
