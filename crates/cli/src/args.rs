@@ -94,6 +94,9 @@ pub(crate) enum Command {
     /// The repository itself
     #[command(subcommand)]
     Repo(RepoCommand),
+    /// What PostgreSQL servers call
+    #[command(subcommand)]
+    Wal(WalCommand),
     /// Print completions for a shell
     Completions {
         /// The shell
@@ -218,6 +221,10 @@ pub(crate) struct RestoreArgs {
     /// Where a tablespace goes, by its number or its old place [default: DIR.tablespaces/NUMBER]
     #[arg(long, value_name = "NAMED=DIR", value_parser = tablespace)]
     pub(crate) tablespace: Vec<(String, PathBuf)>,
+    /// Leave the log in the repository: the PostgreSQL server fetches it while it replays, and needs what opens
+    /// the repository in its environment
+    #[arg(long)]
+    pub(crate) fetch_log: bool,
     /// What the PostgreSQL server does when it has replayed up to the point
     #[arg(long, value_name = "ACTION", default_value = "promote")]
     pub(crate) at_point: AtPoint,
@@ -331,6 +338,23 @@ pub(crate) struct ForgetArgs {
     /// Why, for the record
     #[arg(long, default_value = "forgotten by name")]
     pub(crate) reason: String,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum WalCommand {
+    /// Put one file of the log where the server wants it: the restore_command of `restore --fetch-log`
+    Fetch {
+        /// The folder that `restore --fetch-log` made
+        #[arg(value_hint = ValueHint::DirPath)]
+        folder: PathBuf,
+        /// The file's name (%f)
+        file: String,
+        /// Where it goes (%p)
+        destination: PathBuf,
+    },
+    /// Keep some files ready that the server will ask for; `wal fetch` starts it
+    #[command(hide = true)]
+    FetchAhead { folder: PathBuf },
 }
 
 #[derive(Debug, Subcommand)]

@@ -10,6 +10,7 @@ use lifeboat_objects::location::{self, Location};
 use lifeboat_plan::{FILE_NAME, Plan};
 use lifeboat_repository::ids::{DatasetName, WriterId};
 use lifeboat_repository::{Environment, EpochPrivateKey, Published, Reader, ReaderPin, Repository, Unlock};
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
@@ -58,6 +59,28 @@ impl Context {
     /// The repository, open.
     pub(crate) fn open(&self) -> Result<Arc<Repository>, Failure> {
         self.open_rooted(&self.location()?, &self.secret()?, self.global.root)
+    }
+
+    /// What another process needs to be told to open the same repository, wherever it works. No secret is in it.
+    pub(crate) fn global_arguments(&self) -> Vec<OsString> {
+        let mut arguments: Vec<OsString> = Vec::new();
+        let mut give = |name: &str, value: OsString| arguments.extend([name.into(), value]);
+        if let Ok(location) = self.location() {
+            let absolute = match location {
+                Location::Directory(path) => std::path::absolute(&path).unwrap_or(path).into_os_string(),
+                other => other.to_string().into(),
+            };
+            give("--repository", absolute);
+        }
+        let planned = self.plan.repository.as_ref().and_then(|repository| repository.key.clone());
+        if let Some(key) = self.global.key.clone().or(planned) {
+            let absolute = key.strip_prefix("file:").and_then(|path| std::path::absolute(path).ok());
+            give("--key", absolute.map_or(key.into(), |path| format!("file:{}", path.display()).into()));
+        }
+        if let Some(root) = &self.global.root {
+            give("--root", root.to_string().into());
+        }
+        arguments
     }
 
     /// Any repository, open. What --root says is said of the one that --repository names.

@@ -78,6 +78,7 @@ fn dispatch(context: &Context, command: Command) -> Result<Outcome, Failure> {
         Command::Copy(args) => commands::copy::run(context, &args),
         Command::Key(command) => commands::key::run(context, &command),
         Command::Repo(command) => commands::repo::run(context, &command),
+        Command::Wal(command) => commands::wal::run(context, &command),
         Command::Completions { .. } | Command::Man { .. } | Command::RehearseWriter { .. } => {
             Ok(Outcome::Done)
         }

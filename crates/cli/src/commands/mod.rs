@@ -12,6 +12,7 @@ pub(crate) mod prove;
 pub(crate) mod rehearse;
 pub(crate) mod repo;
 pub(crate) mod restore;
+pub(crate) mod wal;
 
 use crate::output::Output;
 use lifeboat_store::Problems;

@@ -1,19 +1,21 @@
 //! `lifeboat restore`: a snapshot back.
 
 use crate::args::{AtPoint, RestoreArgs};
+use crate::commands::wal::restore_command;
 use crate::commands::{problems_json, say_problems};
 use crate::context::Context;
 use crate::failure::{Failure, Outcome};
 use crate::output::{bytes, duration};
 use crate::point;
 use lifeboat_postgres_wal::TransactionRef;
-use lifeboat_recovery::postgres::{ClusterOptions, RestoredCluster, restore_cluster};
+use lifeboat_recovery::postgres::{ClusterOptions, LogPlace, RestoredCluster, restore_cluster};
 use lifeboat_recovery::restore::{RestoreOptions, restore};
 use lifeboat_repository::{Reader, Repository};
 use lifeboat_store::progress::Progress;
 use lifeboat_store_postgres::RecoveryPath;
 use serde_json::{Value, json};
 use std::io::Write;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 pub(crate) fn run(context: &Context, args: &RestoreArgs) -> Result<Outcome, Failure> {
@@ -77,12 +79,12 @@ pub(crate) fn run(context: &Context, args: &RestoreArgs) -> Result<Outcome, Fail
 
 /// What only a cluster has.
 fn refuse_for_files(args: &RestoreArgs) -> Result<(), Failure> {
-    if args.tablespace.is_empty() && args.at_point == AtPoint::Promote {
+    if args.tablespace.is_empty() && args.at_point == AtPoint::Promote && !args.fetch_log {
         return Ok(());
     }
     Err(Failure::usage(
         format!("{} is no PostgreSQL cluster", args.dataset),
-        "--tablespace and --at-point are for clusters; leave them away.",
+        "--tablespace, --fetch-log and --at-point are for clusters; leave them away.",
     ))
 }
 
@@ -105,6 +107,7 @@ fn cluster(
         force: args.force,
         tablespaces: args.tablespace.clone(),
         action: args.at_point.into(),
+        log: log_place(context, args)?,
     };
     context.output.note(&format!("restoring to {}", where_it_ends(path)));
     let progress = Arc::new(Progress::default());
@@ -138,6 +141,19 @@ fn cluster(
         },
     )?;
     Ok(if restored.report.left_out.is_empty() { Outcome::Done } else { Outcome::Failed })
+}
+
+/// Where the server finds the log.
+fn log_place(context: &Context, args: &RestoreArgs) -> Result<LogPlace, Failure> {
+    if !args.fetch_log {
+        return Ok(LogPlace::Inside);
+    }
+    let mut beside = std::path::absolute(&args.into)?.into_os_string();
+    beside.push(".wal");
+    let folder = PathBuf::from(beside);
+    let command = restore_command(context, &folder)?;
+    context.output.note(&format!("the server will run: {command}"));
+    Ok(LogPlace::Fetched { folder, command })
 }
 
 /// Where a restore ends, for people.

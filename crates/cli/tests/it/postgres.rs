@@ -2,7 +2,7 @@
 
 use crate::place::{Place, Ran};
 use crate::transcript::Transcript;
-use lifeboat_postgres_server::testing::{TestCluster, test_installation};
+use lifeboat_postgres_server::testing::{ClusterOptions, TestCluster, test_installation};
 use serde_json::Value;
 use std::io::{BufRead, BufReader};
 use std::process::{Child, ChildStdout, Command, Stdio};
@@ -258,4 +258,55 @@ fn squeeze(text: &str) -> String {
         line + "\n"
     });
     squeezed.collect()
+}
+
+/// The server's user must reach the program, the repository and the key, as anybody's would.
+fn give_to_the_server(beside: &Beside, paths: &[&str]) {
+    use std::os::unix::fs::PermissionsExt;
+    let root = beside.place.root();
+    std::fs::set_permissions(root, std::fs::Permissions::from_mode(0o755)).unwrap();
+    for path in paths {
+        beside.cluster.identity().own(&root.join(path)).unwrap();
+    }
+}
+
+#[test]
+fn a_server_fetches_its_log_while_it_replays() {
+    let Some(mut beside) = Beside::new() else { return };
+    beside.place.write("lifeboat.toml", "[datasets.app]\nstore = \"postgres:///postgres\"\n");
+    let mut following = beside.follow();
+    // More segments than are kept ready at once.
+    for _ in 0..12 {
+        beside.cluster.psql("create table if not exists big (t text); insert into big select repeat(md5(i::text), 20) from generate_series(1, 9000) i; select pg_switch_wal()");
+    }
+    let rows = beside.cluster.psql("select count(*), sum(hashtext(t)::bigint) from big");
+    let written = position(beside.cluster.psql("select pg_current_wal_flush_lsn()").trim());
+    following.until(|event| event["durable"].as_str().is_some_and(|durable| position(durable) >= written));
+    beside.cluster.kill9();
+    following.stop();
+
+    let program = beside.place.path("lifeboat");
+    std::fs::copy(crate::place::PROGRAM, &program).unwrap();
+    let restore = ["restore", "app", "--to", "latest", "--into", "restored", "--fetch-log", "--json"];
+    let mut command = beside.command(&restore);
+    let mut copied = Command::new(&program);
+    copied.args(restore).current_dir(beside.place.root()).env_clear();
+    for (name, value) in command.stdin(Stdio::null()).get_envs() {
+        copied.envs(value.map(|value| (name, value)));
+    }
+    let restored = Ran::of(&mut copied).expect(0);
+    assert!(restored.stderr.contains("the server will run: '"), "{restored}");
+    let inside = beside.place.path("restored/pg_wal");
+    let segments = std::fs::read_dir(inside).unwrap().flatten().filter(|e| e.file_name().len() == 24).count();
+    assert_eq!(segments, 0, "the log is left in the repository");
+
+    give_to_the_server(&beside, &["lifeboat", "repo", "key", "restored", "restored.wal"]);
+    let options = ClusterOptions::new(beside.cluster.installation().clone());
+    let mut server = TestCluster::of_directory(options, &beside.place.path("restored"));
+    // What opens the repository comes from the key file that the command names.
+    server.start_server();
+    server.wait_for("select pg_is_in_recovery()", "f");
+    assert_eq!(server.psql("select count(*), sum(hashtext(t)::bigint) from big"), rows);
+    let log = std::fs::read_to_string(beside.place.path("restored.wal/fetching.log")).unwrap();
+    assert_eq!(log, "", "nothing went wrong");
 }

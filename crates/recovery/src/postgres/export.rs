@@ -10,7 +10,9 @@
 //! Failpoints: `export::before-log`, `export::before-manifest`.
 
 use super::tar::{Member, TarWriter};
-use super::{ClusterOptions, Owner, PlacedTablespace, TABLESPACES, check_room, inside, place, sync};
+use super::{
+    ClusterOptions, LogPlace, Owner, PlacedTablespace, TABLESPACES, check_room, inside, place, sync,
+};
 use crate::error::{RecoveryError, Result};
 use crate::restore::{check_empty, check_writable, nearest};
 use crate::threads;
@@ -202,7 +204,7 @@ impl Export<'_> {
         let manifest = self.manifest()?;
         check_empty(self.into, options.force)?;
         check_writable(self.into)?;
-        check_room(self.path, self.into)?;
+        check_room(self.path, self.into, &LogPlace::Inside)?;
         crashsafe::create_dir_all(self.into)?;
         let mut exported = self.exported();
         // One that was there is of something else from here on.

@@ -4,8 +4,9 @@
 //! Where it ends is known before it begins: the target has been resolved to one position of the log
 //! ([`lifeboat_store_postgres::resolve`]), and place, room and tablespaces are looked at before the first byte is
 //! written. What is restored is complete in itself: the log lies in `pg_wal`, so that starting it needs neither
-//! Lifeboat nor the repository.
+//! Lifeboat nor the repository; unless the log is to be fetched while it is replayed ([`ahead`]).
 
+pub mod ahead;
 mod export;
 mod follow;
 mod points;
@@ -59,6 +60,23 @@ pub struct ClusterOptions {
     pub tablespaces: Vec<(String, PathBuf)>,
     /// What the server does at the target.
     pub action: AtTarget,
+    /// Where the log is while it is replayed.
+    pub log: LogPlace,
+}
+
+/// Where a restored cluster finds the log that it replays.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum LogPlace {
+    /// In `pg_wal`, all of it: starting the server needs nothing else.
+    #[default]
+    Inside,
+    /// In the repository: the server fetches it by a command while it replays, and little of it is on disk at once.
+    Fetched {
+        /// The folder in which [`ahead`] keeps what is ready.
+        folder: PathBuf,
+        /// The `restore_command`.
+        command: String,
+    },
 }
 
 /// A tablespace that was put somewhere.
@@ -101,7 +119,7 @@ pub fn restore_cluster(
 ) -> Result<RestoredCluster> {
     let into = &std::path::absolute(into).map_err(RecoveryError::io("resolve", into))?;
     let mut restored = place(reader, path, into, options, progress)?;
-    prepare(reader, path, into, options.action, &mut restored)?;
+    prepare(reader, path, into, options, &mut restored)?;
     Ok(restored)
 }
 
@@ -119,7 +137,7 @@ fn place(
         check_empty(place, options.force)?;
         check_writable(place)?;
     }
-    check_room(path, into)?;
+    check_room(path, into, &options.log)?;
     let tree = SnapshotTree { reader, snapshot: &path.snapshot.snapshot, threads: threads() };
     let elsewhere = path.facts.tablespaces.iter().map(|space| inside(space.oid).into_bytes());
     let mut report = write_tree(&TreePart::without(&tree, elsewhere.collect()), into, progress)?;
@@ -191,8 +209,13 @@ fn place_tablespaces(
 }
 
 /// Whether files and log have room. What the server itself writes while it replays is not known beforehand.
-fn check_room(path: &RecoveryPath, into: &Path) -> Result<()> {
-    let segments = path.wal_bytes() + path.legs.len() as u64 * path.facts.segment.bytes();
+fn check_room(path: &RecoveryPath, into: &Path, log: &LogPlace) -> Result<()> {
+    let segment = path.facts.segment.bytes();
+    let all = path.wal_bytes() + path.legs.len() as u64 * segment;
+    let segments = match log {
+        LogPlace::Inside => all,
+        LogPlace::Fetched { .. } => all.min(ahead::ROOM_SEGMENTS * segment),
+    };
     let needed = path.snapshot.snapshot.stats.content_bytes.saturating_add(segments);
     let Ok(stat) = rustix::fs::statvfs(nearest(into)) else { return Ok(()) };
     let available = stat.f_bavail.saturating_mul(stat.f_frsize);
@@ -202,41 +225,59 @@ fn check_room(path: &RecoveryPath, into: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Puts the log into `pg_wal` and writes the settings. From here on the directory is one to be started.
+/// Puts the log where the server finds it and writes the settings. From here on the directory is one to be started.
 fn prepare(
     reader: &Reader,
     path: &RecoveryPath,
     into: &Path,
-    action: AtTarget,
+    options: &ClusterOptions,
     restored: &mut RestoredCluster,
 ) -> Result<()> {
     let watch = Stopwatch::start();
     let owner = Owner::of(into)?;
-    let wal = into.join("pg_wal");
-    fs::create_dir_all(&wal).map_err(RecoveryError::io("create", &wal))?;
-    let facts = &path.facts;
-    let dataset = &path.snapshot.snapshot.position.dataset;
-    let source = WalSource::open(reader.repository(), dataset, facts.system, facts.segment)?;
-    restored.wal_bytes = source.write_segments(&path.legs, &wal, threads())?;
-    for (timeline, content) in &path.history_files {
-        write(&wal.join(timeline.history_file_name()), content)?;
+    restored.wal_bytes = path.wal_bytes();
+    match &options.log {
+        LogPlace::Inside => put_log_inside(reader, path, &into.join("pg_wal"), owner)?,
+        LogPlace::Fetched { folder, .. } => {
+            ahead::AheadPlan::of(path).write(folder)?;
+            owner.give(folder)?;
+            owner.give_all_in(folder)?;
+        }
     }
-    owner.give(&wal)?;
-    for entry in fs::read_dir(&wal).map_err(RecoveryError::io("list", &wal))?.flatten() {
-        owner.give(&entry.path())?;
-    }
-    restored.neutralised = configure(path, into, action, owner)?;
+    restored.neutralised = configure(path, into, options, owner)?;
     sync(into)?;
     restored.fetching_log = watch.elapsed();
     Ok(())
 }
 
-fn configure(path: &RecoveryPath, into: &Path, action: AtTarget, owner: Owner) -> Result<Vec<Neutralised>> {
+fn put_log_inside(reader: &Reader, path: &RecoveryPath, wal: &Path, owner: Owner) -> Result<()> {
+    fs::create_dir_all(wal).map_err(RecoveryError::io("create", wal))?;
+    let facts = &path.facts;
+    let dataset = &path.snapshot.snapshot.position.dataset;
+    let source = WalSource::open(reader.repository(), dataset, facts.system, facts.segment)?;
+    source.write_segments(&path.legs, wal, threads())?;
+    for (timeline, content) in &path.history_files {
+        write(&wal.join(timeline.history_file_name()), content)?;
+    }
+    owner.give(wal)?;
+    owner.give_all_in(wal)
+}
+
+fn configure(
+    path: &RecoveryPath,
+    into: &Path,
+    options: &ClusterOptions,
+    owner: Owner,
+) -> Result<Vec<Neutralised>> {
+    let restore_command = match &options.log {
+        LogPlace::Inside => NO_ARCHIVE.to_owned(),
+        LogPlace::Fetched { command, .. } => command.clone(),
+    };
     let settings = RecoverySettings {
         timeline: path.history.timeline(),
         stop: Some((path.resolution.stop, path.resolution.inclusive)),
-        action,
-        restore_command: NO_ARCHIVE.to_owned(),
+        action: options.action,
+        restore_command,
     };
     let automatic = into.join("postgresql.auto.conf");
     let configuration = read_text(&into.join("postgresql.conf"))?;
@@ -280,6 +321,13 @@ impl Owner {
     fn of(directory: &Path) -> Result<Self> {
         let stat = fs::metadata(directory).map_err(RecoveryError::io("look at", directory))?;
         Ok(Self { uid: stat.uid(), gid: stat.gid() })
+    }
+
+    fn give_all_in(self, folder: &Path) -> Result<()> {
+        for entry in fs::read_dir(folder).map_err(RecoveryError::io("list", folder))?.flatten() {
+            self.give(&entry.path())?;
+        }
+        Ok(())
     }
 
     fn give(self, path: &Path) -> Result<()> {

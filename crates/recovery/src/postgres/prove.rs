@@ -77,7 +77,7 @@ pub fn prove_cluster(
         proof.fail(lifeboat_base::report(problem));
     }
     let reading_back = watch.elapsed();
-    prepare(reader, path, &data, options.action, &mut restored)?;
+    prepare(reader, path, &data, &options, &mut restored)?;
     proof.restoring = restored.placing + restored.fetching_log;
     identity.own(room.path()).map_err(RecoveryError::io("give to the server's user", room.path()))?;
     let resolution = &path.resolution;
