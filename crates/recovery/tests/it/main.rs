@@ -1,5 +1,8 @@
 //! Recovery against real servers.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
+#![expect(clippy::print_stdout, reason = "what is skipped and which server is asked is said")]
+
 mod bad_days;
 mod clusters;
 mod house;
