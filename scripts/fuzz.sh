@@ -39,15 +39,18 @@ fi
 
 # one TARGET: fuzzes in a scratch corpus beside the kept one, then keeps what reaches something new.
 one() {
-    local target=$1 scratch kept=fuzz/corpus/$1 log executions crashes
+    local target=$1 scratch kept=fuzz/corpus/$1 log longest executions crashes
     scratch=$(mktemp -d)
     mkdir -p "$kept" "fuzz/artifacts/$target"
+    # Inputs up to the longest one kept, where that is more than 8 KiB: a record of a log that goes over a page.
+    longest=$(find "$kept" -type f -printf '%s\n' | sort -n | tail -n 1)
+    longest=$((${longest:-0} > 8192 ? longest : 8192))
     log=$scratch/log
     mkdir "$scratch/corpus"
     # Stops at the first crash; -timeout and -rss_limit_mb make a hang and a flood crashes too.
-    "$programs/$target" "$scratch/corpus" "$kept" -max_total_time="$seconds" -max_len=8192 -timeout=20 \
+    "$programs/$target" "$scratch/corpus" "$kept" -max_total_time="$seconds" -max_len="$longest" -timeout=20 \
         -rss_limit_mb=1024 -print_final_stats=1 -artifact_prefix="fuzz/artifacts/$target/" >"$log" 2>&1 || true
-    "$programs/$target" -set_cover_merge=1 -max_len=8192 "$kept" "$scratch/corpus" >>"$log" 2>&1 || true
+    "$programs/$target" -set_cover_merge=1 -max_len="$longest" "$kept" "$scratch/corpus" >>"$log" 2>&1 || true
     executions=$(sed -n 's/^stat::number_of_executed_units: *//p' "$log" | head -n 1)
     crashes=$(grep -c '^SUMMARY: ' "$log" || true)
     if [ "$crashes" != 0 ]; then cp "$log" "fuzz/artifacts/$target/log"; fi

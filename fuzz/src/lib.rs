@@ -5,8 +5,11 @@
 //! same corpora (docs/fuzzing.md). This crate deliberately knows no fuzzer: `fuzz_targets/` hands them over.
 
 pub mod objects;
+pub mod postgres_wal;
 pub mod repository;
 pub mod store;
+pub mod store_postgres;
+pub mod wire_postgres;
 pub mod wire_sqlite;
 
 /// A target by the name of its corpus.

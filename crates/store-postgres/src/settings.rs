@@ -109,9 +109,9 @@ pub fn with_recovery(
     (text, neutralised)
 }
 
-/// PostgreSQL takes a backslash in quotes for an escape. A line break it cannot take at all.
+/// PostgreSQL takes a backslash in quotes for an escape. A line break as it is would end the setting.
 fn quoted(value: &str) -> String {
-    format!("'{}'", value.replace('\\', "\\\\").replace('\'', "''"))
+    format!("'{}'", value.replace('\\', "\\\\").replace('\'', "''").replace('\n', "\\n"))
 }
 
 /// What a configuration file sets a parameter to: the last time counts. Included files are not looked into.
@@ -119,28 +119,53 @@ fn value_of(text: &str, name: &str) -> Option<String> {
     text.lines().rev().find_map(|line| {
         let line = line.trim_start();
         let rest = line.get(..name.len()).filter(|start| start.eq_ignore_ascii_case(name))?;
-        let rest = line[rest.len()..].strip_prefix(|c: char| c == '=' || c.is_ascii_whitespace())?;
+        let rest = Some(&line[rest.len()..]).filter(|rest| !rest.starts_with(goes_on_with_a_word))?;
         value(rest.trim_start_matches(|c: char| c == '=' || c.is_ascii_whitespace()))
     })
 }
 
+/// Whether a word does not end here. A value needs nothing between it and its name, if it is quoted.
+fn goes_on_with_a_word(character: char) -> bool {
+    character.is_ascii_alphanumeric() || !character.is_ascii() || "_-.:/".contains(character)
+}
+
 /// A value: quoted, with `''` and `\'` for a quote, or a word; a comment may follow.
 fn value(text: &str) -> Option<String> {
-    let Some(quoted) = text.strip_prefix('\'') else {
+    let Some(mut rest) = text.as_bytes().strip_prefix(b"'") else {
         let end = text.find(|c: char| c == '#' || c.is_ascii_whitespace()).unwrap_or(text.len());
         return Some(text[..end].to_owned()).filter(|word| !word.is_empty());
     };
-    let mut value = String::new();
-    let mut characters = quoted.chars().peekable();
-    while let Some(character) = characters.next() {
-        match character {
-            '\'' if characters.peek() == Some(&'\'') => value.extend(characters.next()),
-            '\'' => return Some(value),
-            '\\' => value.extend(characters.next()),
-            other => value.push(other),
-        }
+    let mut value = Vec::new();
+    loop {
+        let (byte, behind) = match rest {
+            [b'\'', b'\'', behind @ ..] => (b'\'', behind),
+            [b'\'', ..] => return Some(String::from_utf8_lossy(&value).into_owned()),
+            [b'\\', b'0'..=b'7', ..] => octal(&rest[1..]),
+            [b'\\', escaped, behind @ ..] => (unescaped(*escaped), behind),
+            [other, behind @ ..] => (*other, behind),
+            [] => return None,
+        };
+        value.push(byte);
+        rest = behind;
     }
-    None
+}
+
+/// A byte as one to three octal digits.
+fn octal(text: &[u8]) -> (u8, &[u8]) {
+    let count = text.iter().take(3).take_while(|byte| matches!(byte, b'0'..=b'7')).count();
+    let (digits, behind) = text.split_at(count);
+    (digits.iter().fold(0, |byte, digit| byte << 3 | (digit - b'0')), behind)
+}
+
+const fn unescaped(byte: u8) -> u8 {
+    match byte {
+        b'b' => 0x08,
+        b'f' => 0x0c,
+        b'n' => b'\n',
+        b'r' => b'\r',
+        b't' => b'\t',
+        other => other,
+    }
 }
 
 #[cfg(test)]
@@ -190,6 +215,25 @@ mod tests {
         let (text, _) = with_recovery("", "", &settings);
         assert!(text.contains("restore_command = 'cp ''/a b/%f'' %p'\n"));
         assert!(text.contains("recovery_target_lsn = ''\n"));
+    }
+
+    #[test]
+    fn a_line_break_does_not_break_out_either() {
+        let command = "cp %f %p\narchive_mode = on";
+        let settings = RecoverySettings { restore_command: command.to_owned(), ..settings() };
+        let (text, _) = with_recovery("", "", &settings);
+        assert!(text.contains("restore_command = 'cp %f %p\\narchive_mode = on'\n"));
+        assert_eq!(value_of(&text, "restore_command").as_deref(), Some(command));
+    }
+
+    #[test]
+    fn values_are_read_as_postgresql_reads_them() {
+        let text = "a = 'a\\tb\\\\c\\'d\\303\\244\\0601' # no\r\nb'x'\nc=1#no\nab = 2\nd-e 3\nf = 'open";
+        let value = |name| value_of(text, name);
+        assert_eq!(value("a").as_deref(), Some("a\tb\\c'dä01"));
+        assert_eq!(value("b").as_deref(), Some("x"), "nothing need stand before a quote");
+        assert_eq!(value("c").as_deref(), Some("1"));
+        assert_eq!((value("d"), value("f"), value("e")), (None, None, None));
     }
 
     proptest! {

@@ -304,10 +304,11 @@ impl ConnectOptions {
 
     /// Where the connection goes, as a URL that can be typed. Never has the password.
     pub fn display_target(&self) -> String {
-        let (user, database) = (escape(&self.user), escape(self.database()));
+        let (user, database) = (escape(&self.user, b""), escape(self.database(), b""));
         match self.hosts.first() {
             Some(HostSpec { host: Host::Directory(path), port, .. }) => {
-                format!("postgres://{user}@/{database}?host={}&port={port}", path.display())
+                let path = escape(&path.to_string_lossy(), b"/");
+                format!("postgres://{user}@/{database}?host={path}&port={port}")
             }
             _ => format!("postgres://{user}@{}/{database}", self.display_hosts()),
         }
@@ -315,19 +316,19 @@ impl ConnectOptions {
 
     fn display_hosts(&self) -> String {
         let hosts = self.hosts.iter().map(|spec| match &spec.host {
-            Host::Name(name) if name.contains(':') => format!("[{name}]:{}", spec.port),
-            Host::Name(name) => format!("{}:{}", escape(name), spec.port),
-            Host::Directory(path) => format!("{}:{}", escape(&path.to_string_lossy()), spec.port),
+            Host::Name(name) if name.contains(':') => format!("[{}]:{}", escape(name, b":"), spec.port),
+            Host::Name(name) => format!("{}:{}", escape(name, b""), spec.port),
+            Host::Directory(path) => format!("{}:{}", escape(&path.to_string_lossy(), b""), spec.port),
         });
         hosts.collect::<Vec<_>>().join(",")
     }
 }
 
-/// Percent-encodes what has a meaning of its own in a URL.
-fn escape(text: &str) -> String {
+/// Percent-encodes what has a meaning of its own in a URL, but for what has none where the text stands.
+fn escape(text: &str, plain: &[u8]) -> String {
     let mut escaped = String::new();
     for byte in text.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) || plain.contains(&byte) {
             escaped.push(char::from(byte));
         } else {
             escaped.push_str(&format!("%{byte:02X}"));

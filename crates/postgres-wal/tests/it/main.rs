@@ -3,6 +3,7 @@
 
 #![expect(clippy::unwrap_used, reason = "what a test's helper cannot do, the test cannot go on without")]
 
+mod fuzzing;
 mod log;
 mod target;
 mod waldump;

@@ -1,5 +1,7 @@
 //! The fuzz target of this crate as a property. Its seeds are files that servers write, and such as people do.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
+
 #[path = "../../../../fuzz/src/replay.rs"]
 #[expect(unreachable_pub, reason = "several test programs and the fuzzers share it")]
 mod replay;
@@ -8,6 +10,9 @@ mod replay;
 mod targets;
 
 use lifeboat_postgres_server::testing::{TestCluster, test_installations};
+use lifeboat_postgres_wal::TimelineId;
+use lifeboat_store_postgres::{AtTarget, RecoverySettings, with_recovery};
+use std::io::Write;
 use targets::TARGETS;
 
 #[test]
@@ -39,6 +44,32 @@ fn what_servers_and_people_write_is_a_seed() {
         let end = configuration[end..].split_once('\n').unwrap().1;
         let input = format!("{end}\0{}\0/bin/false", read("postgresql.auto.conf"));
         replay::seed(TARGETS, "postgres_settings", &installation.major.to_string(), input.as_bytes());
+    }
+}
+
+/// The reader in the target is not PostgreSQL; here it is asked itself.
+#[test]
+fn a_server_reads_what_is_added_as_it_was_meant() {
+    let command = "cp '/a b\\c/%f' \"%p\" # \t ä\narchive_mode = on";
+    let action = AtTarget::Pause;
+    let settings =
+        RecoverySettings { timeline: TimelineId(3), stop: None, action, restore_command: command.to_owned() };
+    for installation in test_installations() {
+        let cluster = TestCluster::start(&installation);
+        let path = cluster.data().join("postgresql.auto.conf");
+        let automatic = std::fs::read_to_string(&path).unwrap() + "primary_slot_name'a\\1632'";
+        let (text, taken_back) = with_recovery("", &automatic, &settings);
+        let mut file = std::fs::OpenOptions::new().write(true).truncate(true).open(&path).unwrap();
+        file.write_all(text.as_bytes()).unwrap();
+        let all_of = |name: &str| {
+            let sql =
+                "select string_agg(setting, '|' order by seqno) from pg_file_settings where error is null";
+            cluster.psql(&format!("{sql} and name = '{name}'"))
+        };
+        assert_eq!(cluster.psql("select count(*) from pg_file_settings where name is null"), "0");
+        assert_eq!(all_of("primary_slot_name"), format!("{}|", taken_back[0].was));
+        let read = cluster.psql("select setting from pg_file_settings where name = 'restore_command'");
+        assert_eq!(read, command);
     }
 }
 

@@ -96,6 +96,7 @@ impl Said {
     fn fill(&mut self, settings: Settings) -> Result<(), OptionsError> {
         for (name, value) in settings {
             known(&name)?;
+            without_zero(&name, &value)?;
             let _ = self.values.entry(name).or_insert(value);
         }
         Ok(())
@@ -112,6 +113,7 @@ impl Said {
                 continue;
             }
             if let Some(value) = environment(variable).filter(|value| !value.is_empty()) {
+                without_zero(name, &value)?;
                 self.password_from_environment |= name == "password";
                 let _ = self.values.insert(name.to_owned(), value);
             }
@@ -158,6 +160,11 @@ fn known(name: &str) -> Result<(), OptionsError> {
         return Ok(());
     }
     Err(OptionsError::Unknown { name: name.to_owned() })
+}
+
+/// In the protocol a zero byte ends a text: what stands behind it would be read as another one.
+fn without_zero(name: &str, value: &str) -> Result<(), OptionsError> {
+    if value.contains('\0') { Err(refused(name, "a text without a zero byte")) } else { Ok(()) }
 }
 
 /// The option whose name is closest, if any is close.

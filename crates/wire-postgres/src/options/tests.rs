@@ -140,6 +140,29 @@ fn the_password_is_never_shown() {
 }
 
 #[test]
+fn the_url_that_is_shown_leads_to_the_same_servers() {
+    for text in [
+        "host='/run/a&b %41' user=u dbname=d port=7",
+        "host='h1,[x]:1,/a b' user=u port=1,2,3",
+        "postgres://u@[fe80::1%25eth0]/d",
+    ] {
+        let options = parsed(text);
+        let again = parsed(&options.display_target());
+        assert_eq!(again.hosts(), options.hosts(), "{}", options.display_target());
+    }
+    assert_eq!(parsed("postgres://u@[::1]/d").display_target(), "postgres://u@[::1]:5432/d");
+}
+
+#[test]
+fn a_zero_byte_is_refused_wherever_it_comes_from() {
+    let error = ConnectOptions::parse("host=h user=u dbname='a\0b'", &nothing).unwrap_err();
+    assert!(matches!(&error, OptionsError::Value { name, .. } if name == "dbname"), "{error:?}");
+    let environment = |name: &str| (name == "PGUSER").then(|| "a\0b".to_owned());
+    let error = ConnectOptions::parse("host=h", &environment).unwrap_err();
+    assert!(matches!(&error, OptionsError::Value { name, .. } if name == "user"), "{error:?}");
+}
+
+#[test]
 fn a_password_file_is_read_as_libpq_reads_it() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("pgpass");
@@ -177,7 +200,7 @@ proptest! {
         let quoted = value.replace('\\', "\\\\").replace('\'', "\\'");
         let options = parsed(&format!("user=u password='{quoted}'"));
         prop_assert_eq!(options.password.as_ref().unwrap().0.expose(), value.as_bytes());
-        let options = parsed(&format!("postgres://u:{}@h/d", escape(&value)));
+        let options = parsed(&format!("postgres://u:{}@h/d", escape(&value, b"")));
         prop_assert_eq!(options.password.as_ref().unwrap().0.expose(), value.as_bytes());
     }
 }

@@ -4,6 +4,7 @@
 
 mod admission;
 mod backup;
+mod fuzzing;
 mod hostile;
 mod requests;
 mod stream;
