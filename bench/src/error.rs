@@ -79,6 +79,9 @@ pub(crate) enum BenchError {
     /// A round of `disaster` could not be played.
     #[error("{0}")]
     Disaster(String),
+    /// A measurement of `postgres` did not come about.
+    #[error("{0}")]
+    Postgresql(String),
     /// The results could not be put into words.
     #[error("write the results as JSON")]
     Json(#[from] serde_json::Error),

@@ -5,7 +5,7 @@ use crate::error::BenchError;
 use crate::measure::{self, Cost};
 use crate::objectives::{self, Verdict};
 use crate::options::Files;
-use crate::report::{self, Machine, Run, Sample};
+use crate::report::{self, Machine, Run, Sample, load};
 use crate::tools::{Places, Step, TOOLS, Tool};
 use crate::tree;
 use lifeboat_base::clock::Clock;
@@ -234,12 +234,6 @@ impl Bench {
         crashsafe::replace(&self.dir.join("files.json"), as_json.as_bytes())?;
         crate::print(if json { &as_json } else { &markdown })
     }
-}
-
-/// The load average of the last minute, so that a busy machine shows.
-fn load() -> String {
-    let text = fs::read_to_string("/proc/loadavg").unwrap_or_default();
-    text.split(' ').next().unwrap_or_default().to_owned()
 }
 
 fn progress(line: &str) {

@@ -24,6 +24,7 @@ mod lifeboat;
 mod measure;
 mod objectives;
 mod options;
+mod postgres;
 mod report;
 mod stats;
 mod tools;
@@ -62,6 +63,8 @@ fn run(task: Task) -> Result<u8, BenchError> {
         Task::Disaster(disaster) => disaster::run(&disaster),
         Task::DisasterFollow(task) => disaster::follow(&task).map(|()| 0),
         Task::DisasterLedger(task) => disaster::ledger(&task).map(|()| 0),
+        Task::Postgres(postgres) => postgres::run(&postgres),
+        Task::PostgresLedger(task) => postgres::ledger(&task).map(|()| 0),
         Task::FloorBackup(backup) => {
             floor::backup::run(&backup).and_then(|totals| print(&totals.to_string())).map(|()| 0)
         }

@@ -3,6 +3,7 @@
 use crate::churn::Churn;
 use crate::disaster::{Disaster, FollowTask, LedgerTask, Mode};
 use crate::error::BenchError;
+use crate::postgres::{LedgerTask as PostgresLedgerTask, Part, Postgres};
 use crate::torture::Torture;
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -33,6 +34,15 @@ lifeboat-bench disaster --mode async|sync [--rounds N] [--seed N] [--dir DIR] [-
     (50); then everything is restored and what had been acknowledged is counted. Exit 1: with `sync` something
     is lost, something older is lost than what is there, or with `async` too few rounds lost anything. DIR must
     be empty; it is kept where something is violated. BIN is the directory of PostgreSQL's programs.
+
+lifeboat-bench postgres backup|follow [--rounds N] [--scale N] [--seconds N] [--seed N] [--json] [--dir DIR]
+                        [--lifeboat PROGRAM] [--postgres BIN]
+    `backup`: a database of 2.3 GB (times --scale, 1), most of which does not compress, and in each round (5) full
+    backup, restore and a backup after 1 % of the pages changed, by Lifeboat, pg_basebackup and pgBackRest in turn;
+    then the redo of 1 GB of log from what Lifeboat restored and from a local pg_wal. `follow`: what following
+    costs pgbench -c 8 (--seconds 60 at a time) beside pg_receivewal and a standby, and how long acknowledged rows
+    are not yet in the repository. BIN is the directory of PostgreSQL's programs (15). Exit 3: a bound is missed;
+    4: one could not be measured.
 
 lifeboat-bench floor-backup TREE OUT [--block-mib N] [--level N]
     One thread: walk, read, concatenate into blocks (4 MiB), zstd (3), AES-256-GCM, write, sync.
@@ -73,6 +83,10 @@ pub(crate) enum Task {
     DisasterFollow(FollowTask),
     /// The ledger of a round (run by `disaster`).
     DisasterLedger(LedgerTask),
+    /// PostgreSQL: backups or following.
+    Postgres(Postgres),
+    /// The ledger of `postgres` (run by it).
+    PostgresLedger(PostgresLedgerTask),
     /// The floor of a first backup.
     FloorBackup(FloorBackup),
     /// The floor of a restore.
@@ -186,6 +200,12 @@ pub(crate) fn parse(arguments: &[OsString]) -> Result<Task, BenchError> {
             file: typed.path("FILE")?,
             session: typed.number("--session", 1)?,
         }),
+        "postgres" => Task::Postgres(postgres(&mut typed)?),
+        "postgres-ledger" => Task::PostgresLedger(PostgresLedgerTask {
+            url: typed.text("URL")?,
+            file: typed.path("FILE")?,
+            seconds: typed.number("--seconds", 60)?,
+        }),
         "floor-backup" => Task::FloorBackup(floor_backup(&mut typed)?),
         "floor-restore" => Task::FloorRestore { packs: typed.path("OUT")?, target: typed.path("TARGET")? },
         "floor-check" => Task::FloorCheck { packs: typed.path("OUT")? },
@@ -269,6 +289,39 @@ fn disaster(typed: &mut Typed) -> Result<Disaster, BenchError> {
     let dir = typed.value("--dir")?.map(PathBuf::from);
     let dir = dir.unwrap_or_else(|| std::env::temp_dir().join(format!("lifeboat-disaster-{seed}")));
     Ok(Disaster { rounds, mode, seed, dir, postgres })
+}
+
+fn postgres(typed: &mut Typed) -> Result<Postgres, BenchError> {
+    let part = match typed.text("backup or follow")?.as_str() {
+        "backup" => Part::Backup,
+        "follow" => Part::Follow,
+        other => return Err(BenchError::Usage(format!("postgres {other}: it is backup or follow"))),
+    };
+    let rounds = typed.number("--rounds", 5)?;
+    let seconds = typed.number("--seconds", 60)?;
+    if rounds == 0 || seconds == 0 {
+        return Err(BenchError::Usage("postgres needs at least 1 of everything".to_owned()));
+    }
+    Ok(Postgres {
+        part,
+        rounds,
+        scale: thousandths(typed.value("--scale")?)?,
+        seconds,
+        seed: typed.number("--seed", 42)?.into(),
+        json: typed.flag("--json"),
+        dir: work_folder(typed)?,
+        lifeboat: typed.value("--lifeboat")?.map_or_else(beside_this_program, PathBuf::from),
+        postgres: typed.value("--postgres")?.map(PathBuf::from),
+    })
+}
+
+/// A scale as `0.1` or `2`, in thousandths; 1 where nothing is said.
+fn thousandths(typed: Option<OsString>) -> Result<u32, BenchError> {
+    let Some(typed) = typed else { return Ok(1000) };
+    let scale = typed.to_str().and_then(|text| text.parse::<f64>().ok());
+    let scale = scale.filter(|scale| (0.001..=100.0).contains(scale));
+    let refused = || BenchError::Usage(format!("--scale {} is not between 0.001 and 100", typed.display()));
+    scale.map(|scale| (scale * 1000.0).round() as u32).ok_or_else(refused)
 }
 
 /// Cargo puts both programs into one folder.
@@ -389,6 +442,10 @@ mod tests {
         };
         assert_eq!((disaster.rounds, disaster.mode, disaster.seed), (50, Mode::Synchronous, 7));
         assert_eq!((disaster.dir, disaster.postgres), ("/d".into(), Some("/b".into())));
+        let Task::Postgres(postgres) = parsed("postgres backup --scale 0.1 --rounds 1").unwrap() else {
+            panic!("not postgres");
+        };
+        assert_eq!((postgres.part, postgres.scale, postgres.rounds), (Part::Backup, 100, 1));
         let Task::Churn(churn) = parsed("churn --tree /t --keep 3").unwrap() else { panic!("not churn") };
         assert_eq!((churn.generations, churn.keep, churn.tree), (50, 3, Some("/t".into())));
         let backup = FloorBackup { tree: "t".into(), out: "o".into(), block_bytes: 1 << 20, level: 3 };
@@ -412,6 +469,11 @@ mod tests {
             "floor-backup t o --block-mib 64",
             "floor-backup t o --level 0",
             "floor-check o --json",
+            "postgres",
+            "postgres restore",
+            "postgres follow --seconds 0",
+            "postgres backup --scale x",
+            "postgres backup --scale 0",
         ] {
             assert!(parsed(line).is_err_and(|error| error.is_usage()), "{line}");
         }

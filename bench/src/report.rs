@@ -50,6 +50,18 @@ impl Machine {
                 .unwrap_or_default(),
         }
     }
+
+    /// For the head of a report.
+    pub(crate) fn line(&self) -> String {
+        let Self { processor, cores, kernel, file_system } = self;
+        format!("{cores} × {processor}, Linux {kernel}, {file_system}")
+    }
+}
+
+/// The load average of the last minute, so that a busy machine shows.
+pub(crate) fn load() -> String {
+    let text = fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    text.split(' ').next().unwrap_or_default().to_owned()
 }
 
 /// One run of the comparison.
@@ -141,8 +153,7 @@ pub(crate) fn markdown(run: &Run) -> String {
 }
 
 fn head(run: &Run, text: &mut String) -> std::fmt::Result {
-    let Machine { processor, cores, kernel, file_system } = &run.machine;
-    writeln!(text, "Measured {} on {cores} × {processor}, Linux {kernel}, {file_system}.", run.began)?;
+    writeln!(text, "Measured {} on {}.", run.began, run.machine.line())?;
     writeln!(
         text,
         "Tree: {} files, {:.1} MB; `tar | zstd -3` makes {:.1} MB of it. {} rounds, all tools in turn, warm cache, \
