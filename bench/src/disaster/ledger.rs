@@ -151,9 +151,9 @@ mod tests {
     fn a_line_that_was_not_finished_is_none() {
         let place = tempfile::tempdir().unwrap();
         let [first, second, bad] = ["first", "second", "bad"].map(|name| place.path().join(name));
-        fs::write(&first, "1 10\n2 20\n3 3").unwrap();
-        fs::write(&second, "").unwrap();
-        fs::write(&bad, "1 10\nx\n2 20\n").unwrap();
+        lifeboat_base::crashsafe::replace(&first, b"1 10\n2 20\n3 3").unwrap();
+        lifeboat_base::crashsafe::replace(&second, b"").unwrap();
+        lifeboat_base::crashsafe::replace(&bad, b"1 10\nx\n2 20\n").unwrap();
         let all = acknowledged(&[first, second]).unwrap();
         assert_eq!(all, [(1, Timestamp::from_nanos(10)), (2, Timestamp::from_nanos(20))].into());
         assert!(matches!(acknowledged(&[bad]), Err(BenchError::Damaged { .. })));
