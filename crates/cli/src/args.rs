@@ -108,6 +108,9 @@ pub(crate) enum Command {
         #[arg(value_hint = ValueHint::DirPath)]
         into: PathBuf,
     },
+    /// The watchdog that `follow --synchronous` starts
+    #[command(hide = true)]
+    FollowWatchdog,
     /// The writer of the demonstration that `rehearse` starts
     #[command(hide = true)]
     RehearseWriter { database: PathBuf, log: PathBuf },
@@ -271,6 +274,13 @@ pub(crate) struct FollowArgs {
     /// How often to say how far it is
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = duration)]
     pub(crate) say_every: std::time::Duration,
+    /// Let commits wait until they are durable in the repository: nothing that was acknowledged is lost. A
+    /// watchdog sees to it that no commit waits longer than --max-wait
+    #[arg(long)]
+    pub(crate) synchronous: bool,
+    /// The longest time that a commit may wait; then commits go on without us until we have caught up
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = duration, requires = "synchronous")]
+    pub(crate) max_wait: std::time::Duration,
     /// Take no snapshot where one is needed, only the log
     #[arg(long)]
     pub(crate) no_snapshot: bool,

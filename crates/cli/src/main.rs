@@ -55,6 +55,7 @@ fn run(cli: Cli) -> Result<Outcome, Failure> {
     match cli.command {
         Command::Completions { shell } => commands::meta::completions(shell),
         Command::Man { into } => commands::meta::man(&into),
+        Command::FollowWatchdog => commands::watchdog::run(),
         Command::RehearseWriter { database, log } => commands::rehearse::writer(&database, &log),
         command => dispatch(&Context::new(cli.global)?, command),
     }
@@ -79,8 +80,9 @@ fn dispatch(context: &Context, command: Command) -> Result<Outcome, Failure> {
         Command::Key(command) => commands::key::run(context, &command),
         Command::Repo(command) => commands::repo::run(context, &command),
         Command::Wal(command) => commands::wal::run(context, &command),
-        Command::Completions { .. } | Command::Man { .. } | Command::RehearseWriter { .. } => {
-            Ok(Outcome::Done)
-        }
+        Command::Completions { .. }
+        | Command::Man { .. }
+        | Command::FollowWatchdog
+        | Command::RehearseWriter { .. } => Ok(Outcome::Done),
     }
 }

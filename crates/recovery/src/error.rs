@@ -12,6 +12,7 @@ use lifeboat_store::exclude::PatternError;
 use lifeboat_store::materialise::MaterialiseError;
 use lifeboat_store_files::FilesError;
 use lifeboat_store_postgres::PostgresStoreError;
+use lifeboat_store_postgres::synchronous::SynchronousError;
 use lifeboat_store_sqlite::{ProofError, SnapshotError};
 use lifeboat_wire_postgres::PostgresError;
 use std::io;
@@ -35,6 +36,9 @@ pub enum RecoveryError {
     /// A cluster could not be protected, or is not to be had.
     #[error(transparent)]
     Cluster(#[from] PostgresStoreError),
+    /// Commits cannot be made to wait for us.
+    #[error(transparent)]
+    Synchronous(#[from] SynchronousError),
     /// A server could not be asked.
     #[error(transparent)]
     Postgres(#[from] PostgresError),
@@ -181,6 +185,7 @@ impl Hint for RecoveryError {
             Self::Sqlite(error) => return error.hint(),
             Self::Proof(error) => return error.hint(),
             Self::Cluster(error) => return error.hint(),
+            Self::Synchronous(error) => return error.hint(),
             Self::Postgres(error) => return error.hint(),
             Self::Server(error) => return error.hint(),
             Self::Control(error) => return error.hint(),

@@ -6,17 +6,19 @@ use crate::context::{Context, dataset_name};
 use crate::failure::{Failure, Outcome};
 use crate::guard::refuse_url;
 use crate::output::{Output, duration, write_stdout};
-use lifeboat_base::Hint;
-use lifeboat_base::clock::Clock;
-use lifeboat_recovery::postgres::{FollowNews, FollowPlan, follow};
+use lifeboat_base::clock::{Clock, Timestamp};
+use lifeboat_base::{Hint, Secret};
+use lifeboat_recovery::postgres::{FollowNews, FollowPlan, Synchronous, follow};
 use lifeboat_recovery::{Target, is_postgres};
 use lifeboat_repository::Repository;
 use lifeboat_repository::ids::DatasetName;
+use lifeboat_store_postgres::synchronous::WatchdogEvent;
 use lifeboat_store_postgres::{FollowEvent, FollowStatus};
 use lifeboat_wire_postgres::ConnectOptions;
 use serde_json::{Value, json};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use std::ffi::OsString;
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -26,10 +28,12 @@ pub(crate) fn run(context: &Context, args: &FollowArgs) -> Result<Outcome, Failu
     let stop = stop_on_signals()?;
     let (output, gone) = (context.output, AtomicBool::new(false));
     std::thread::scope(|scope| {
-        for (dataset, server) in jobs {
+        for (dataset, server, text) in jobs {
             let (repository, stop, gone) = (&repository, &stop, &gone);
             scope.spawn(move || {
-                if let Err(failure) = one(output, repository, &dataset, server, args, stop) {
+                let followed = synchronous(context, &dataset, &text, args)
+                    .and_then(|how| one(output, repository, &dataset, server, args, how, stop));
+                if let Err(failure) = followed {
                     output.one_failure(dataset.as_str(), &failure);
                     say_line(
                         output,
@@ -63,6 +67,7 @@ fn one(
     dataset: &DatasetName,
     server: ConnectOptions,
     args: &FollowArgs,
+    synchronous: Option<Synchronous>,
     stop: &AtomicBool,
 ) -> Result<(), Failure> {
     let plan = FollowPlan {
@@ -72,12 +77,41 @@ fn one(
         gather: args.gather,
         say_every: args.say_every,
         snapshots: !args.no_snapshot,
+        synchronous,
     };
     Ok(follow(&plan, stop, &mut |news| say(output, dataset, &news))?)
 }
 
+/// How commits wait, where they are to.
+fn synchronous(
+    context: &Context,
+    dataset: &DatasetName,
+    server: &str,
+    args: &FollowArgs,
+) -> Result<Option<Synchronous>, Failure> {
+    if !args.synchronous {
+        return Ok(None);
+    }
+    let program =
+        std::env::current_exe().map_err(|error| Failure::failed(format!("find this program: {error}")))?;
+    let watchdog = move || {
+        let mut command = Command::new(&program);
+        command.arg("follow-watchdog");
+        command
+    };
+    Ok(Some(Synchronous {
+        max_wait: args.max_wait,
+        server: Secret::new(server.as_bytes().to_vec()),
+        directory: context.state_dir()?.join("synchronous").join(dataset.as_str()),
+        watchdog: Arc::new(watchdog),
+    }))
+}
+
+/// A dataset, its server, and the server as text, in which there may be a password.
+type Job = (DatasetName, ConnectOptions, String);
+
 /// The datasets that are followed, and their servers.
-fn jobs(context: &Context, args: &FollowArgs) -> Result<Vec<(DatasetName, ConnectOptions)>, Failure> {
+fn jobs(context: &Context, args: &FollowArgs) -> Result<Vec<Job>, Failure> {
     if let Some(name) = &args.name {
         let [target] = args.targets.as_slice() else {
             return Err(Failure::usage(
@@ -86,7 +120,7 @@ fn jobs(context: &Context, args: &FollowArgs) -> Result<Vec<(DatasetName, Connec
             ));
         };
         refuse_url(target.as_ref())?;
-        return Ok(vec![(dataset_name(name)?, server(target, target.into())?)]);
+        return Ok(vec![job(dataset_name(name)?, target, target.into())?]);
     }
     if args.targets.is_empty() {
         return planned_clusters(context);
@@ -97,7 +131,7 @@ fn jobs(context: &Context, args: &FollowArgs) -> Result<Vec<(DatasetName, Connec
             refuse_url(target.as_ref())?;
             if is_postgres(target) {
                 let found = Target::named(target.as_ref())?;
-                return Ok((dataset_name(&found.default_name())?, server(target, target.into())?));
+                return job(dataset_name(&found.default_name())?, target, target.into());
             }
             let planned = context.plan.datasets.get(target).ok_or_else(|| {
                 Failure::usage(
@@ -105,18 +139,18 @@ fn jobs(context: &Context, args: &FollowArgs) -> Result<Vec<(DatasetName, Connec
                     "Check the name, or write postgres://user@host/database.",
                 )
             })?;
-            Ok((dataset_name(target)?, server(target, store_of(&planned.store)?)?))
+            job(dataset_name(target)?, target, store_of(&planned.store)?)
         })
         .collect()
 }
 
 /// Every dataset of the plan that has a log to follow.
-fn planned_clusters(context: &Context) -> Result<Vec<(DatasetName, ConnectOptions)>, Failure> {
+fn planned_clusters(context: &Context) -> Result<Vec<Job>, Failure> {
     let mut found = Vec::new();
     for (name, dataset) in &context.plan.datasets {
         let store = store_of(&dataset.store)?;
         if store.to_str().is_some_and(is_postgres) {
-            found.push((dataset_name(name)?, server(name, store)?));
+            found.push(job(dataset_name(name)?, name, store)?);
         }
     }
     if found.is_empty() {
@@ -128,11 +162,11 @@ fn planned_clusters(context: &Context) -> Result<Vec<(DatasetName, ConnectOption
     Ok(found)
 }
 
-fn server(name: &str, store: OsString) -> Result<ConnectOptions, Failure> {
+fn job(dataset: DatasetName, named: &str, store: OsString) -> Result<Job, Failure> {
     match Target::named(&store)? {
-        Target::Postgres(options) => Ok(*options),
+        Target::Postgres(options) => Ok((dataset, *options, store.to_string_lossy().into_owned())),
         Target::Files(_) | Target::Sqlite(_) => Err(Failure::usage(
-            format!("{name} is no PostgreSQL server: this release follows no other store"),
+            format!("{named} is no PostgreSQL server: this release follows no other store"),
             "Protect it with `lifeboat backup`.",
         )),
     }
@@ -148,6 +182,21 @@ fn say(output: Output, dataset: &DatasetName, news: &FollowNews) {
         }
         FollowNews::Moving(status) => {
             ("moving", Some(format!("moving again: {}", status_text(status))), status_json(status))
+        }
+        FollowNews::Watchdog(event) => watched(event),
+        FollowNews::SynchronousNote(text) => {
+            ("synchronous-note", Some(text.clone()), json!({ "text": text }))
+        }
+        FollowNews::SynchronousEnded(true) => (
+            "synchronous-ended",
+            Some("commits do not wait for us any more".to_owned()),
+            json!({ "clean": true }),
+        ),
+        FollowNews::SynchronousEnded(false) => {
+            output.warn(&format!(
+                "{dataset}: commits may still wait for us; the watchdog goes on taking our name out"
+            ));
+            ("synchronous-ended", None, json!({ "clean": false }))
         }
         FollowNews::SnapshotBegun => {
             ("snapshot-begun", Some("no kept snapshot leads here: taking one".to_owned()), json!({}))
@@ -225,6 +274,36 @@ fn described(event: &FollowEvent) -> (&'static str, Option<String>, Value) {
             "disconnected",
             Some(format!("warning: {error}; connecting again in {}", duration(*again_in))),
             json!({ "error": error, "hint": hint, "again_seconds": again_in.as_secs_f64() }),
+        ),
+    }
+}
+
+/// What the watchdog says.
+fn watched(event: &WatchdogEvent) -> (&'static str, Option<String>, Value) {
+    let since = |nanos: i64| Timestamp::from_nanos(nanos).to_string();
+    match event {
+        WatchdogEvent::Covered { since_nanos } => (
+            "covered",
+            Some(format!("commits wait for us since {}", since(*since_nanos))),
+            json!({ "since": since(*since_nanos) }),
+        ),
+        WatchdogEvent::Exposed { since_nanos, reason } => (
+            "exposed",
+            Some(format!("warning: commits do not wait for us since {}: {reason}", since(*since_nanos))),
+            json!({ "since": since(*since_nanos), "reason": reason.to_string() }),
+        ),
+        WatchdogEvent::Problem { error, hint } => {
+            ("watchdog-problem", Some(format!("warning: {error}")), json!({ "error": error, "hint": hint }))
+        }
+        WatchdogEvent::Restarted => (
+            "watchdog-restarted",
+            Some("warning: the watchdog ended and was started again".to_owned()),
+            json!({}),
+        ),
+        WatchdogEvent::Unguarded => (
+            "unguarded",
+            Some("warning: no watchdog can be had any more: synchronous mode has ended".to_owned()),
+            json!({}),
         ),
     }
 }

@@ -13,6 +13,7 @@ pub(crate) mod rehearse;
 pub(crate) mod repo;
 pub(crate) mod restore;
 pub(crate) mod wal;
+pub(crate) mod watchdog;
 
 use crate::output::Output;
 use lifeboat_store::Problems;

@@ -3,24 +3,35 @@
 use crate::error::{RecoveryError, Result};
 use crate::protect::{ProtectOptions, ProtectReport, protect};
 use crate::target::Target;
+use lifeboat_base::Secret;
 use lifeboat_base::clock::Stopwatch;
 use lifeboat_postgres_wal::{Lsn, SystemId, TimelineId};
 use lifeboat_repository::ids::DatasetName;
 use lifeboat_repository::{LogCatalogue, Repository};
 use lifeboat_store::progress::Progress;
+use lifeboat_store_postgres::synchronous::{
+    WatchdogConfig, WatchdogEvent, WatchdogKeeper, check_synchronous, keep_watchdog,
+};
 use lifeboat_store_postgres::{
     FollowEvent, FollowOptions, FollowStatus, Follower, Following, STORE, SlotChoice, SnapshotFacts, lineage,
     slot_name,
 };
 use lifeboat_wire_postgres::ConnectOptions;
+use std::fmt;
+use std::path::PathBuf;
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 /// A stream that has not moved for so long is said to be stalled.
 const STALLED_AFTER: Duration = Duration::from_secs(3);
+/// How long the end of synchronous mode is waited for.
+const LEAVES_WITHIN: Duration = Duration::from_secs(30);
+/// What we call ourselves where nobody says otherwise.
+const DEFAULT_NAME: &str = "lifeboat";
 /// How often it is looked whether the stream moves.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 
@@ -39,6 +50,27 @@ pub struct FollowPlan {
     pub say_every: Duration,
     /// Whether a snapshot is taken where the log leads nowhere without one.
     pub snapshots: bool,
+    /// Commits wait until they are durable in the repository.
+    pub synchronous: Option<Synchronous>,
+}
+
+/// How commits wait for us, and for how long at most.
+#[derive(Clone)]
+pub struct Synchronous {
+    /// The longest time that a commit may wait.
+    pub max_wait: Duration,
+    /// The server once more, as text, for the watchdog's own session.
+    pub server: Secret,
+    /// Where the intervals of exposure are kept: of this dataset alone.
+    pub directory: PathBuf,
+    /// Makes the command of the watchdog's process.
+    pub watchdog: Arc<dyn Fn() -> Command + Send + Sync>,
+}
+
+impl fmt::Debug for Synchronous {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Synchronous").field("max_wait", &self.max_wait).finish_non_exhaustive()
+    }
 }
 
 /// What there is to tell.
@@ -52,6 +84,12 @@ pub enum FollowNews {
     Stalled(FollowStatus),
     /// It moves again.
     Moving(FollowStatus),
+    /// The watchdog of synchronous mode says something.
+    Watchdog(WatchdogEvent),
+    /// Something that a person should know of how commits wait.
+    SynchronousNote(String),
+    /// Synchronous mode has ended; false where our name could not be taken out in time.
+    SynchronousEnded(bool),
     /// A snapshot has been begun.
     SnapshotBegun,
     /// A snapshot has been taken.
@@ -65,27 +103,54 @@ pub enum FollowNews {
 /// # Errors
 /// Where going on would be wrong or cannot succeed without a person.
 pub fn follow(plan: &FollowPlan, stop: &AtomicBool, tell: &mut dyn FnMut(FollowNews)) -> Result<()> {
+    let mut server = plan.server.clone();
+    if plan.synchronous.is_some() {
+        // The name that commits wait for is this dataset's, unless a person chose one.
+        if [DEFAULT_NAME, ""].contains(&server.application_name()) {
+            server.set_application_name(&slot_name(&plan.dataset));
+        }
+        check_synchronous(&server)?
+            .notes
+            .into_iter()
+            .for_each(|note| tell(FollowNews::SynchronousNote(note)));
+    }
     let options = FollowOptions {
-        server: plan.server.clone(),
+        server: server.clone(),
         slot: SlotChoice::Permanent(slot_name(&plan.dataset)),
-        gather: plan.gather,
+        gather: if plan.synchronous.is_some() { Duration::ZERO } else { plan.gather },
         give_up: false,
     };
     let (follower, events) = Follower::new(&plan.repository, &plan.dataset, options);
     let following = follower.handle();
     let thread = std::thread::spawn(move || follower.run());
+    let (said, watchdog_events) = channel();
+    let keeper = plan.synchronous.as_ref().map(|how| keep(how, server, &following, said)).transpose();
+    let keeper = match keeper {
+        Ok(keeper) => keeper,
+        Err(error) => {
+            following.stop();
+            let _ = thread.join();
+            return Err(error);
+        }
+    };
     let mut watch = Watch {
         plan,
         following: &following,
+        watchdog_events,
         said: Stopwatch::start(),
         is_stalled: false,
         snapshot: None,
         wants_snapshot: false,
     };
     watch.until_stopped(&events, stop, tell, &|| thread.is_finished());
+    // First nobody waits for us any more, then we end.
+    if let Some(keeper) = keeper {
+        tell(FollowNews::SynchronousEnded(keeper.stop()));
+    }
     following.stop();
     let done = thread.join();
     watch.end_snapshot(tell);
+    watch.tell_watchdog(tell);
     events.try_iter().for_each(|event| tell(FollowNews::Event(event)));
     tell(FollowNews::Status(following.status()));
     match done {
@@ -94,10 +159,29 @@ pub fn follow(plan: &FollowPlan, stop: &AtomicBool, tell: &mut dyn FnMut(FollowN
     }
 }
 
+fn keep(
+    how: &Synchronous,
+    server: ConnectOptions,
+    following: &Following,
+    events: Sender<WatchdogEvent>,
+) -> Result<WatchdogKeeper> {
+    let config = WatchdogConfig {
+        server: String::from_utf8_lossy(how.server.expose()).into_owned(),
+        name: server.application_name().to_owned(),
+        max_wait: how.max_wait,
+        directory: how.directory.clone(),
+        alone: false,
+    };
+    let watchdog = how.watchdog.clone();
+    let start = move || watchdog();
+    Ok(keep_watchdog(start, config, server, following.clone(), events, LEAVES_WITHIN)?)
+}
+
 /// Watching one follower.
 struct Watch<'w> {
     plan: &'w FollowPlan,
     following: &'w Following,
+    watchdog_events: Receiver<WatchdogEvent>,
     said: Stopwatch,
     is_stalled: bool,
     snapshot: Option<JoinHandle<Result<ProtectReport>>>,
@@ -121,9 +205,14 @@ impl Watch<'_> {
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return,
             }
+            self.tell_watchdog(tell);
             self.tell_status(tell);
             self.take_snapshot(tell);
         }
+    }
+
+    fn tell_watchdog(&self, tell: &mut dyn FnMut(FollowNews)) {
+        self.watchdog_events.try_iter().for_each(|event| tell(FollowNews::Watchdog(event)));
     }
 
     /// Whether what happened makes a snapshot necessary.
