@@ -1,6 +1,7 @@
 //! What a person types: every command, argument and default, and nothing of what they do.
 
 use clap::{Args, Parser, Subcommand, ValueHint};
+use lifeboat_postgres_wal::Lsn;
 use lifeboat_repository::ids::WriterId;
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -75,6 +76,10 @@ pub(crate) enum Command {
     Dump(DumpArgs),
     /// Put a snapshot back
     Restore(RestoreArgs),
+    /// Write a PostgreSQL cluster, or its log, in PostgreSQL's own plain forms
+    Export(ExportArgs),
+    /// Take in a backup that another tool made
+    Import(ImportArgs),
     /// Restore into scratch and ask the data whether it is whole
     Prove(ProveArgs),
     /// Check the repository
@@ -239,6 +244,69 @@ pub(crate) struct RestoreArgs {
     pub(crate) force: bool,
 }
 
+#[derive(Debug, Args)]
+pub(crate) struct ExportArgs {
+    /// The dataset
+    pub(crate) dataset: String,
+    /// As `lifeboat restore` has it; a server that is started there ends at this point [default: latest]
+    #[arg(long, value_name = "POINT")]
+    pub(crate) to: Option<String>,
+    /// The form
+    #[arg(long, default_value = "directory")]
+    pub(crate) format: ExportFormat,
+    /// Where to: a folder that is empty or does not exist
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub(crate) into: PathBuf,
+    #[command(flatten)]
+    pub(crate) point: PointArgs,
+    /// For wal: from the segment that holds this position on [default: where the log begins that leads to the end]
+    #[arg(long, value_name = "POSITION", value_parser = position)]
+    pub(crate) from: Option<Lsn>,
+    /// For wal: up to this position, or latest [default: latest]
+    #[arg(long, value_name = "POSITION")]
+    pub(crate) until: Option<String>,
+    /// For a directory: where a tablespace goes, by its number or its old place [default: DIR.tablespaces/NUMBER]
+    #[arg(long, value_name = "NAMED=DIR", value_parser = tablespace)]
+    pub(crate) tablespace: Vec<(String, PathBuf)>,
+    /// Export into a folder that holds something
+    #[arg(long)]
+    pub(crate) force: bool,
+}
+
+/// The form of an export.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum ExportFormat {
+    /// A data directory, as `pg_basebackup` makes it
+    Directory,
+    /// base.tar, pg_wal.tar and one for each tablespace, as `pg_basebackup -Ft` makes them
+    Tar,
+    /// The write-ahead log in files, as `pg_receivewal` leaves it
+    Wal,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ImportArgs {
+    /// What pg_dump or pg_dumpall made, also packed by gzip or zstd, or a folder `backup_YYYYMMDD_HHMMSS`
+    #[arg(value_hint = ValueHint::AnyPath)]
+    pub(crate) path: PathBuf,
+    /// The dataset's name; the things of a folder get their own names behind it
+    #[arg(long)]
+    pub(crate) name: String,
+    /// The database that it is of, where the dump does not say
+    #[arg(long)]
+    pub(crate) database: Option<String>,
+    /// Of when it is [default: as the dump, its name or its file says, local times in this machine's zone]
+    #[arg(long, value_name = "TIME")]
+    pub(crate) taken: Option<String>,
+    /// Keep what gzip or zstd packed without its packing: dumps of many days then share their content, and a
+    /// restore gives the unpacked file
+    #[arg(long)]
+    pub(crate) unpack: bool,
+    /// Let this writer publish the dataset, if it is bound to others
+    #[arg(long)]
+    pub(crate) adopt: bool,
+}
+
 /// Which point of a log is meant, where the point alone does not say it.
 #[derive(Clone, Debug, Default, Args)]
 pub(crate) struct PointArgs {
@@ -352,6 +420,15 @@ pub(crate) struct ForgetArgs {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum WalCommand {
+    /// Make one file of pg_wal durable: archive_command = 'lifeboat wal push %p --dataset NAME'
+    Push {
+        /// The file: what the server puts for %p
+        #[arg(value_hint = ValueHint::FilePath)]
+        file: PathBuf,
+        /// The dataset
+        #[arg(long, value_name = "NAME")]
+        dataset: String,
+    },
     /// Put one file of the log where the server wants it: the restore_command of `restore --fetch-log`
     Fetch {
         /// The folder that `restore --fetch-log` made
@@ -520,6 +597,10 @@ fn tablespace(text: &str) -> Result<(String, PathBuf), String> {
         return Err("write the tablespace and its place: 16400=/srv/fast".to_owned());
     }
     Ok((named.to_owned(), place.into()))
+}
+
+fn position(text: &str) -> Result<Lsn, String> {
+    text.strip_prefix("lsn:").unwrap_or(text).parse().map_err(|error| format!("{error}"))
 }
 
 /// Reads `90s`, `15m`, `24h`, `7d`, `500ms`.

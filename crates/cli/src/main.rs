@@ -71,6 +71,8 @@ fn dispatch(context: &Context, command: Command) -> Result<Outcome, Failure> {
         Command::Diff(args) => commands::look::diff(context, &args),
         Command::Dump(args) => commands::look::dump(context, &args),
         Command::Restore(args) => commands::restore::run(context, &args),
+        Command::Export(args) => commands::export::run(context, &args),
+        Command::Import(args) => commands::import::run(context, &args),
         Command::Prove(args) => commands::prove::run(context, &args),
         Command::Check(args) => commands::keep::check(context, &args),
         Command::Prune(args) => commands::keep::prune(context, &args),

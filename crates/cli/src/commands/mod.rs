@@ -2,13 +2,16 @@
 
 pub(crate) mod backup;
 pub(crate) mod copy;
+pub(crate) mod export;
 pub(crate) mod follow;
+pub(crate) mod import;
 pub(crate) mod keep;
 pub(crate) mod key;
 pub(crate) mod look;
 pub(crate) mod meta;
 pub(crate) mod points;
 pub(crate) mod prove;
+pub(crate) mod push;
 pub(crate) mod rehearse;
 pub(crate) mod repo;
 pub(crate) mod restore;

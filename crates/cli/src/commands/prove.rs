@@ -6,6 +6,7 @@ use crate::context::Context;
 use crate::failure::{Failure, Outcome};
 use crate::output::{bytes, duration};
 use crate::point;
+use lifeboat_recovery::import::DumpProof;
 use lifeboat_recovery::postgres::{ClusterProof, ClusterQuestions, prove_cluster};
 use lifeboat_recovery::prove::{Proof, Verdict, prove};
 use lifeboat_repository::{Reader, Repository};
@@ -104,6 +105,9 @@ fn to_text(head: &str, proof: &Proof, text: &mut Vec<u8>) -> std::io::Result<()>
     if let Some(cluster) = &proof.cluster {
         cluster_to_text(cluster, text)?;
     }
+    if let Some(dump) = &proof.dump {
+        dump_to_text(dump, text)?;
+    }
     if let Some(questions) = &proof.questions {
         for table in &questions.tables {
             let checksum = lifeboat_base::hex::encode(&table.checksum[..8]);
@@ -140,6 +144,45 @@ fn cluster_to_text(cluster: &ClusterProof, text: &mut Vec<u8>) -> std::io::Resul
         writeln!(text, "  query {name:<40} {answer:>12}")?;
     }
     Ok(())
+}
+
+/// What the server said that a dump was restored into.
+fn dump_to_text(dump: &DumpProof, text: &mut Vec<u8>) -> std::io::Result<()> {
+    let answers = &dump.answers;
+    if let Some(server) = &dump.server {
+        let rows: u64 = answers.tables.iter().map(|table| table.rows).sum();
+        writeln!(
+            text,
+            "  restored into PostgreSQL {server} in {}: {} tables with {rows} rows, {} foreign keys, {} roles made for it",
+            duration(dump.restoring),
+            answers.tables.len(),
+            answers.foreign_keys,
+            dump.roles.len()
+        )?;
+    }
+    for table in &answers.tables {
+        writeln!(text, "  table {:<40} {:>12} rows", table.table, table.rows)?;
+    }
+    for (name, answer) in &answers.queries {
+        writeln!(text, "  query {name:<40} {answer:>12}")?;
+    }
+    Ok(())
+}
+
+fn dump_json(dump: &DumpProof) -> Value {
+    let answers = &dump.answers;
+    let tables: Vec<Value> =
+        answers.tables.iter().map(|table| json!({ "table": table.table, "rows": table.rows })).collect();
+    let queries: Vec<Value> =
+        answers.queries.iter().map(|(name, answer)| json!({ "name": name, "answer": answer })).collect();
+    json!({
+        "server": dump.server,
+        "restore_seconds": dump.restoring.as_secs_f64(),
+        "roles": dump.roles,
+        "tables": tables,
+        "foreign_keys": answers.foreign_keys,
+        "queries": queries,
+    })
 }
 
 /// What a cluster's server said, for programs.
@@ -185,5 +228,6 @@ pub(crate) fn proof_json(proof: &Proof) -> Value {
         "question_seconds": proof.questioning.as_secs_f64(),
         "database": database,
         "cluster": proof.cluster.as_ref().map(cluster_json),
+        "dump": proof.dump.as_ref().map(dump_json),
     })
 }

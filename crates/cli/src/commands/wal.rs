@@ -1,6 +1,7 @@
 //! `lifeboat wal`: what PostgreSQL servers call.
 
 use crate::args::WalCommand;
+use crate::commands::push;
 use crate::context::Context;
 use crate::failure::{Failure, Outcome};
 use lifeboat_recovery::postgres::ahead::{Fetched, fetch, fetch_ahead};
@@ -13,6 +14,7 @@ use std::process::{Command, Stdio};
 
 pub(crate) fn run(context: &Context, command: &WalCommand) -> Result<Outcome, Failure> {
     match command {
+        WalCommand::Push { file, dataset } => push::run(context, file, dataset),
         WalCommand::Fetch { folder, file, destination } => fetch_one(context, folder, file, destination),
         WalCommand::FetchAhead { folder } => {
             let repository = context.open()?;

@@ -5,7 +5,10 @@
 
 mod bad_days;
 mod clusters;
+mod export;
 mod house;
+mod import;
 mod postgres;
+mod push;
 mod refused;
 mod timelines;
