@@ -109,6 +109,20 @@ impl RepositoryLog {
         Ok(timelines)
     }
 
+    /// The cluster.
+    pub fn system(&self) -> SystemId {
+        self.system
+    }
+
+    /// What is known of how a timeline began.
+    ///
+    /// # Errors
+    /// Where the histories cannot be read.
+    pub fn history(&self, timeline: TimelineId) -> Result<Option<TimelineHistory>, LogError> {
+        let mut kept = histories(&self.repository, &self.dataset, self.system)?;
+        Ok(kept.remove(&timeline).map(|kept| kept.history))
+    }
+
     /// Compares what was appended with what others wrote there.
     ///
     /// # Errors

@@ -35,7 +35,7 @@ fn url(cluster: &TestCluster, user: &str, password: &str) -> String {
 }
 
 /// What is printed, with the port that differs from run to run taken out.
-fn printed(cluster: &TestCluster, error: &(impl std::error::Error + Hint)) -> String {
+fn printed(cluster: &TestCluster, error: &impl Hint) -> String {
     let text = format!("{}\nhint: {}", lifeboat_base::report(error), error.hint().unwrap_or_default());
     text.replace(&cluster.port().to_string(), "PORT")
 }

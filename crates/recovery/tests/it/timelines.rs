@@ -58,7 +58,7 @@ fn promoted(options: &ClusterOptions, place: Where) {
     followed.wait_for("switch", |event| matches!(event, FollowEvent::Switched { .. }));
     let Some(FollowEvent::Switched { from, to, at }) = followed.said.last() else { unreachable!() };
     assert_eq!((*from, *to), (ONE, TWO));
-    assert_eq!(at.0 % SEGMENT_BYTES == 0, place == Where::AtBoundary, "{at}");
+    assert_eq!(at.0.is_multiple_of(SEGMENT_BYTES), place == Where::AtBoundary, "{at}");
     followed.catch_up(&standby);
     assert_eq!(crate::house::holes(&followed.stop()), []);
     if place == Where::AtBoundary {
@@ -87,7 +87,7 @@ fn reach_boundary(primary: &TestCluster, standby: &TestCluster) {
         primary.psql("select pg_switch_wal()");
         let end = flushed(primary);
         standby.wait_for(&format!("select pg_last_wal_replay_lsn() >= '{end}'"), "t");
-        if end.0 % SEGMENT_BYTES == 0 && flushed(standby) == end {
+        if end.0.is_multiple_of(SEGMENT_BYTES) && flushed(standby) == end {
             return;
         }
         fill(primary, 1);
@@ -217,7 +217,7 @@ fn a_restored_cluster_is_followed_as_a_timeline_of_its_own() {
 }
 
 #[test]
-fn a_restored_cluster_takes_a_timeline_that_nobody_has() {
+fn a_cluster_that_is_restored_to_before_a_promotion_is_protected_again_beside_the_other_branch() {
     on_one_version(|installation| {
         let (house, options) = (House::new(), small(installation));
         let primary = TestCluster::start_with(options.clone());
@@ -226,6 +226,7 @@ fn a_restored_cluster_takes_a_timeline_that_nobody_has() {
         let followed = house.follow(&standby);
         house.protect(&standby);
         primary.psql("select pg_create_restore_point('early')");
+        fill(&primary, 10);
         standby.wait_for(CHECKSUM, &rows(&primary));
         standby.promote();
         fill(&standby, 10);
@@ -233,7 +234,64 @@ fn a_restored_cluster_takes_a_timeline_that_nobody_has() {
         followed.stop();
         let path = house.resolve_on(Point::Name("early".to_owned()), Some(ONE)).unwrap();
         let restored = house.restored(&path, &options, "restored");
-        // Timeline 2 is the standby's, and what follows it in the repository is not this cluster's.
+        // Timeline 2 is the standby's, and what is kept of it is not this cluster's.
         assert_eq!(restored.psql("select timeline_id from pg_control_checkpoint()"), "3");
+        let before = extents(&house);
+        let followed = house.follow(&restored);
+        fill(&restored, 33);
+        followed.catch_up(&restored);
+        followed.stop();
+        for (lineage, stretches) in before {
+            let now = extents(&house).into_iter().find(|(name, _)| *name == lineage);
+            assert!(
+                now.is_some_and(|(_, now)| now == stretches || lineage.ends_with("histories")),
+                "{lineage}"
+            );
+        }
+        let there = rows(&restored);
+        drop(restored);
+        assert_eq!(rows(&house.restored(&house.latest(), &options, "third")), there);
+        let second = house.resolve_on(Point::Latest, Some(TWO)).unwrap();
+        assert_eq!(rows(&house.restored(&second, &options, "second")), rows(&standby));
+        // The other branch is not the newest any more.
+        fill(&standby, 10);
+        let refused = house.begin_to_follow(&url(&standby)).refused();
+        assert!(
+            matches!(refused, PostgresStoreError::NoDescendant { server: TWO, kept: TimelineId(3) }),
+            "{}",
+            lifeboat_base::report(&refused)
+        );
+    });
+}
+
+#[test]
+fn two_standbys_that_were_promoted_to_the_same_number_are_told_apart() {
+    on_one_version(|installation| {
+        let (house, options) = (House::new(), small(installation));
+        let primary = TestCluster::start_with(options.clone());
+        fill(&primary, 100);
+        let [one, other] = [primary.standby(), primary.standby()];
+        let followed = house.follow(&one);
+        house.protect(&one);
+        fill(&primary, 10);
+        for standby in [&one, &other] {
+            standby.wait_for(CHECKSUM, &rows(&primary));
+        }
+        one.promote();
+        fill(&one, 10);
+        followed.catch_up(&one);
+        followed.stop();
+        fill(&primary, 10);
+        other.wait_for(CHECKSUM, &rows(&primary));
+        other.promote();
+        fill(&other, 2000);
+        let before = extents(&house);
+        let refused = house.begin_to_follow(&url(&other)).refused();
+        assert!(
+            matches!(refused, PostgresStoreError::Diverged { timeline: TWO, .. }),
+            "{}",
+            lifeboat_base::report(&refused)
+        );
+        assert_eq!(extents(&house), before);
     });
 }

@@ -63,12 +63,26 @@ fn choose(standing: &Standing, cluster: &Cluster) -> Result<(TimelineId, Lsn)> {
         }
         return Ok((newest, end));
     }
-    let left = standing.history.end_of(newest);
-    let left = left.ok_or(PostgresStoreError::NoDescendant { server, kept: newest })?;
+    let (ancestor, end, left) =
+        standing.ancestor().ok_or(PostgresStoreError::NoDescendant { server, kept: newest })?;
     if end < left {
-        return Ok((newest, end));
+        return Ok((ancestor, end));
     }
-    Ok((next_timeline(&standing.history, newest), cluster.segment.start_of(left)))
+    Ok((next_timeline(&standing.history, ancestor), cluster.segment.start_of(left)))
+}
+
+impl Standing {
+    /// The newest kept timeline that the server's comes from, its end, and where the server's history left it. A
+    /// branch beside the newest timeline counts where it has a number of its own: a cluster that was restored to
+    /// before a promotion, say. The number of an older timeline is that of an old primary that is back.
+    fn ancestor(&self) -> Option<(TimelineId, Lsn, Lsn)> {
+        let (newest, _) = self.kept.last()?;
+        if self.history.timeline() < *newest {
+            return None;
+        }
+        let left = |(kept, end): &(TimelineId, Lsn)| Some((*kept, *end, self.history.end_of(*kept)?));
+        self.kept.iter().rev().find_map(left)
+    }
 }
 
 /// The timeline that came after one of the ancestors.
@@ -119,8 +133,25 @@ fn keep_histories(
     let history = TimelineHistory::parse(timeline, &file.content).map_err(|error| {
         PostgresStoreError::NotServed { what: format!("an unreadable history ({error})") }
     })?;
+    if let Some(kept) = log.history(timeline)?
+        && kept != history
+    {
+        // Two standbys were promoted, and took the same number.
+        let at = first_difference(&kept, &history).unwrap_or_default();
+        return Err(PostgresStoreError::Diverged { system: log.system(), timeline, at });
+    }
     log.keep_history(timeline, &file.content, now)?;
     Ok(history)
+}
+
+/// The first position that lies on different timelines by two histories of the same one.
+fn first_difference(one: &TimelineHistory, other: &TimelineHistory) -> Option<Lsn> {
+    let ends = |history: &TimelineHistory| -> Vec<_> {
+        history.switches().iter().map(|switch| (switch.at, switch.timeline)).collect()
+    };
+    let (one, other) = (ends(one), ends(other));
+    let same = one.iter().zip(&other).take_while(|(one, other)| one == other).count();
+    one.get(same).into_iter().chain(other.get(same)).map(|(at, _)| *at).min()
 }
 
 /// As [`keep_histories`], for a timeline that has just begun.
@@ -211,5 +242,16 @@ mod tests {
         let mut strange = standing(&[(2, 5)], 3);
         strange.history = TimelineHistory::parse(TimelineId(3), b"1\t0/4000100\tx\n").unwrap();
         assert!(matches!(choose(&strange, &cluster(3)), Err(PostgresStoreError::NoDescendant { .. })));
+    }
+
+    #[test]
+    fn a_branch_beside_the_newest_timeline_goes_on_from_where_it_left_its_ancestor() {
+        let mut beside = standing(&[(1, 0x400_0200), (2, 0x500_0000)], 3);
+        beside.history = TimelineHistory::parse(TimelineId(3), b"1\t0/4000100\tx\n").unwrap();
+        assert_eq!(choose(&beside, &cluster(3)).unwrap(), (TimelineId(3), Lsn(0x400_0000)));
+        let one = beside.history.clone();
+        let other = TimelineHistory::parse(TimelineId(3), b"1\t0/4000200\tx\n").unwrap();
+        assert_eq!(first_difference(&one, &other), Some(Lsn(0x400_0100)));
+        assert_eq!(first_difference(&one, &one), None);
     }
 }
