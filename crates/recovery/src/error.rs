@@ -158,7 +158,12 @@ impl RecoveryError {
 
     /// Whether the fault lies in how we were called.
     pub fn is_usage(&self) -> bool {
-        matches!(self, Self::Pattern(_) | Self::Name(_) | Self::UnknownTarget(_) | Self::NoTablespace { .. })
+        match self {
+            Self::Pattern(_) | Self::Name(_) | Self::UnknownTarget(_) | Self::NoTablespace { .. } => true,
+            Self::NothingBetween { .. } => true,
+            Self::Import(error) => error.is_usage(),
+            _ => false,
+        }
     }
 }
 

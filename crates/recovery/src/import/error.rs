@@ -79,6 +79,14 @@ pub enum ImportError {
 }
 
 impl ImportError {
+    /// Whether the fault lies in how we were called.
+    pub(crate) fn is_usage(&self) -> bool {
+        matches!(
+            self,
+            Self::NotABackup(_) | Self::AmbiguousTime { .. } | Self::Future { .. } | Self::SameName { .. }
+        )
+    }
+
     /// An error of unpacking, where it is one of the content and not of the disk.
     pub(super) fn unpacking(path: PathBuf) -> impl FnOnce(io::Error) -> RecoveryError {
         move |source| Self::Damaged { path, source }.into()
