@@ -10,9 +10,9 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 /// Rows of the table that does not compress, at full scale: some 1.6 GB.
-const NOISE_ROWS: u64 = 1_400_000;
-/// pgbench's scale at full scale: some 0.75 GB.
-const PGBENCH_SCALE: u64 = 50;
+const NOISE_ROWS: u64 = 1_350_000;
+/// pgbench's scale at full scale: some 0.7 GB.
+const PGBENCH_SCALE: u64 = 45;
 /// So many hashes of 64 bytes are the payload of a row: below what would be moved out of line.
 const HASHES_A_ROW: u32 = 15;
 /// Rows of a page: the fill factor leaves room for one new version in each.

@@ -108,7 +108,7 @@ impl Drop for Followed {
     }
 }
 
-/// SIGTERM. One that has ended hears nothing.
+/// SIGINT: what a person sends, and `pg_receivewal` 15 listens to nothing else. One that has ended hears nothing.
 pub(super) fn ask_to_end(child: &Child) {
-    let _ = kill_process(Pid::from_child(child), Signal::TERM);
+    let _ = kill_process(Pid::from_child(child), Signal::INT);
 }

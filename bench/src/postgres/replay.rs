@@ -58,7 +58,7 @@ fn prepare(bench: &mut Bench<'_>, running: &Running) -> Result<Prepared, BenchEr
     progress("writing the log that is to be replayed");
     let programs = &bench.programs;
     let lifeboat = Lifeboat::init(programs, &bench.lifeboat, &bench.dir.join("replay"), &bench.log)?;
-    let base = bench.dir.join("replay-base");
+    let base = bench.dir.join("replay").join("base");
     running.checkpoint()?;
     let first_segment = running.single("select pg_walfile_name(pg_current_wal_lsn())")?;
     measure::run(&mut pg_basebackup(programs, running, "none", &base), &bench.log)?;
@@ -110,7 +110,7 @@ fn await_log(lifeboat: &Lifeboat, end: Lsn) -> Result<(), BenchError> {
 }
 
 fn from_repository(bench: &mut Bench<'_>, running: &Running, prepared: &Prepared) -> Result<(), BenchError> {
-    let into = bench.dir.join("replayed");
+    let into = bench.dir.join("replay").join("replayed");
     let mut command = prepared.lifeboat.restore(&bench.programs, &format!("name:{POINT}"), &into);
     bench.settle()?;
     let cost = measure::durable(&mut command, &bench.dir, &bench.log)?;
@@ -125,7 +125,7 @@ fn from_repository(bench: &mut Bench<'_>, running: &Running, prepared: &Prepared
 }
 
 fn from_local(bench: &mut Bench<'_>, running: &Running, prepared: &Prepared) -> Result<(), BenchError> {
-    let into = bench.dir.join("replayed");
+    let into = bench.dir.join("replay").join("replayed");
     let mut copy = bench.programs.command("/bin/cp");
     measure::run(copy.arg("-a").arg(&prepared.base).arg(&into), &bench.log)?;
     copy_segments(running.data(), &into, &prepared.first_segment, &prepared.last_segment)?;
