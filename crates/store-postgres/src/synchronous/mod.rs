@@ -28,7 +28,7 @@ pub use exposure::{ExposureInterval, RecordError, exposure_intervals};
 pub use keeper::{Watchdog, WatchdogKeeper, keep_watchdog};
 pub use machine::ExposureReason;
 pub use names::{EditError, NamesError, SynchronousNames};
-pub use watchdog::{Beat, WatchdogConfig, WatchdogEvent, leave_now, run_as_process, run_watchdog};
+pub use watchdog::{Beat, WatchdogConfig, WatchdogEvent, leave_now, run_watchdog};
 
 use lifeboat_base::Hint;
 use lifeboat_wire_postgres::PostgresError;

@@ -102,7 +102,8 @@ pub enum WatchdogEvent {
     Unguarded,
 }
 
-/// Watches until nobody follows any more and our name is out of the list, however long that takes.
+/// Watches until nobody follows any more and our name is out of the list, however long that takes. Whoever runs it as
+/// a process lets it outlive the requests to end that are meant for the follower: it ends with its pipe.
 ///
 /// # Errors
 /// Where it is not told what to watch, or another watchdog has taken over.
@@ -122,28 +123,6 @@ pub fn run_watchdog(
             return watching.done;
         }
         watching.listen(&beats);
-    }
-}
-
-/// Runs a watchdog as the whole of this process, on its standard input and output.
-///
-/// Whoever ends the follower often ends all the processes around it: requests to end, and the loss of the terminal,
-/// are ignored. It ends with its pipe.
-///
-/// # Errors
-/// As [`run_watchdog`].
-pub fn run_as_process(environment: &dyn Fn(&str) -> Option<String>) -> Result<()> {
-    ignore_requests_to_end();
-    run_watchdog(io::stdin(), io::stdout(), environment)
-}
-
-#[expect(unsafe_code, reason = "no safe crate of ours sets what a signal does")]
-fn ignore_requests_to_end() {
-    for signal in [libc::SIGTERM, libc::SIGINT, libc::SIGHUP] {
-        // SAFETY: to ignore a signal installs no handler, so that nothing of ours runs when it comes.
-        unsafe {
-            libc::signal(signal, libc::SIG_IGN);
-        }
     }
 }
 

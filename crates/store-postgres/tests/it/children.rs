@@ -4,7 +4,7 @@
 
 use crate::support::{self, CHILD};
 use lifeboat_store_postgres::Follower;
-use lifeboat_store_postgres::synchronous::{keep_watchdog, run_as_process};
+use lifeboat_store_postgres::synchronous::{keep_watchdog, run_watchdog};
 use std::io::Read;
 use std::process::Command;
 use std::sync::mpsc::channel;
@@ -25,7 +25,8 @@ pub(crate) fn command(child: &str) -> Command {
 #[test]
 fn watchdog() {
     if is_child("watchdog") {
-        run_as_process(&|name| std::env::var(name).ok()).unwrap();
+        let environment = |name: &str| std::env::var(name).ok();
+        run_watchdog(std::io::stdin(), std::io::stdout(), &environment).unwrap();
     }
 }
 
