@@ -1,7 +1,5 @@
 //! The fuzz target of this crate as a property. Its seeds are files that servers write, and such as people do.
 
-#![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
-
 #[path = "../../../../fuzz/src/replay.rs"]
 #[expect(unreachable_pub, reason = "several test programs and the fuzzers share it")]
 mod replay;
