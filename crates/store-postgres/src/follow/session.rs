@@ -27,7 +27,7 @@ const TELL_EVERY: Duration = Duration::from_secs(1);
 /// What a stretch of streaming ended with.
 enum Streamed {
     Stopped,
-    EndOfTimeline(WalStream),
+    EndOfTimeline(Box<WalStream>),
 }
 
 /// What a connection ended with.
@@ -108,7 +108,7 @@ fn connected(follower: &Follower, begin: Begin) -> Result<Ended> {
         match stream_timeline(follower, &cluster, stream, start, &mut log) {
             Ok(Streamed::Stopped) => return Ok(Ended::Stopped),
             Ok(Streamed::EndOfTimeline(ended)) => {
-                (stream, start) = next_timeline(follower, &cluster, timeline, ended, &mut log)?;
+                (stream, start) = next_timeline(follower, &cluster, timeline, *ended, &mut log)?;
             }
             Err(PostgresStoreError::Server(error))
                 if error.sqlstate() == Some(WAL_GONE) && follower.shared.received() == first =>
@@ -238,7 +238,7 @@ fn stream_timeline(
         Err(_) => return Err(LogError::from(RepositoryError::Aborted).into()),
     }
     match received? {
-        true => Ok(Streamed::EndOfTimeline(stream)),
+        true => Ok(Streamed::EndOfTimeline(Box::new(stream))),
         false => Ok(Streamed::Stopped),
     }
 }
