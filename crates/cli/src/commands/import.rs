@@ -18,6 +18,7 @@ pub(crate) fn run(context: &Context, args: &ImportArgs) -> Result<Outcome, Failu
         taken: args.taken.as_deref().map(|text| taken(context, text)).transpose()?,
         zone: None,
         unpack: args.unpack,
+        installation: None,
     };
     let repository = context.open()?;
     if args.adopt {

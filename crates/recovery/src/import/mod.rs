@@ -32,6 +32,7 @@ use crate::protect::{
 use crate::target::Target;
 use jiff::tz::TimeZone;
 use lifeboat_base::clock::{Clock, Stopwatch, Timestamp};
+use lifeboat_postgres_server::Installation;
 use lifeboat_repository::ids::DatasetName;
 use lifeboat_repository::tree::{Entry, EntryKind, Metadata};
 use lifeboat_repository::{Published, Repository, SnapshotWriter};
@@ -60,6 +61,8 @@ pub struct ImportOptions {
     pub zone: Option<TimeZone>,
     /// Keep what is packed by gzip or zstd without its packing.
     pub unpack: bool,
+    /// Whose pg_restore reads an archive through; `None`: the oldest found here that is new enough.
+    pub installation: Option<Installation>,
 }
 
 /// Something that was imported.
@@ -114,7 +117,7 @@ impl Import<'_> {
         let watch = Stopwatch::start();
         let taken = time::of_dump(dump, folder, self.options.taken, &self.zone())?;
         let before = stamp(&dump.path)?;
-        let checked = tools::check(dump)?;
+        let checked = tools::check(dump, self.options.installation.as_ref())?;
         let what = source(dataset, STORE, &dump.path.display().to_string());
         let mut writer = SnapshotWriter::begin(self.repository, what)?;
         let mut notes = index_notes(&writer);

@@ -29,13 +29,13 @@ pub enum Checked {
 ///
 /// # Errors
 /// Where it is damaged or not whole.
-pub(super) fn check(dump: &Dump) -> Result<Checked> {
+pub(super) fn check(dump: &Dump, named: Option<&Installation>) -> Result<Checked> {
     dump.read_through()?;
     if dump.format.is_plain() {
         return Ok(Checked::Through("its first and last words".to_owned()));
     }
     let needed = dump.needs_major();
-    let Some(installation) = installation_for(needed, None) else {
+    let Some(installation) = installation_for(needed, named) else {
         return Ok(Checked::HeadOnly { needed });
     };
     let mut command = installation.command("pg_restore", &Identity::ourselves());

@@ -289,7 +289,10 @@ fn a_log_of_two_timelines_has_the_rest_of_the_first_and_the_history() {
         let last = exported.files.last().unwrap().clone();
         let bare = into.join(last.trim_end_matches(".partial"));
         std::fs::copy(into.join(&last), &bare).unwrap();
-        give_to_server(&standby, &into);
+        for path in std::fs::read_dir(&into).unwrap().map(|entry| entry.unwrap().path()).chain([into.clone()])
+        {
+            give_to_server(&standby, &path);
+        }
         let dumped = standby
             .command("pg_waldump")
             .arg("--quiet")

@@ -81,7 +81,12 @@ fn imported(house: &House, name: &str, path: &Path, options: &ImportOptions) -> 
 }
 
 fn refused(house: &House, path: &Path) -> ImportError {
-    match try_import(house, "refused", path, &ImportOptions::default()) {
+    refused_by(house, path, None)
+}
+
+fn refused_by(house: &House, path: &Path, installation: Option<&Installation>) -> ImportError {
+    let options = ImportOptions { installation: installation.cloned(), ..ImportOptions::default() };
+    match try_import(house, "refused", path, &options) {
         Err(RecoveryError::Import(error)) => error,
         other => panic!("{}: {other:?}", path.display()),
     }
@@ -129,7 +134,9 @@ fn every_form_comes_back_as_it_was_and_is_proven() {
         for (name, form, pack, format) in forms {
             let path = dump(&cluster, &dumps, name, form, pack);
             let dataset = name.replace('.', "-");
-            let one = imported(&house, &dataset, &path, &ImportOptions::default());
+            let options =
+                ImportOptions { installation: Some(installation.clone()), ..ImportOptions::default() };
+            let one = imported(&house, &dataset, &path, &options);
             let published = &one.report.published;
             let facts = &published.snapshot.facts;
             assert_eq!((published.snapshot.store.as_str(), facts["format"].as_str()), ("pg_dump", format));
@@ -167,7 +174,7 @@ fn what_is_damaged_or_not_whole_is_refused() {
             let other =
                 path.with_file_name(format!("damaged-{}", path.file_name().unwrap().to_str().unwrap()));
             lifeboat_base::crashsafe::replace(&other, &bytes).unwrap();
-            refused(&house, &other)
+            refused_by(&house, &other, Some(installation))
         };
         let cut = |bytes: &mut Vec<u8>| bytes.truncate(bytes.len() * 2 / 3);
         let flip = |bytes: &mut Vec<u8>| {
@@ -202,7 +209,7 @@ fn what_is_damaged_or_not_whole_is_refused() {
             .filter(|path| path.file_name().unwrap() != "toc.dat")
             .max_by_key(|p| p.metadata().unwrap().len());
         std::fs::remove_file(data.unwrap()).unwrap();
-        assert!(matches!(refused(&house, &folder), ImportError::Unreadable { .. }));
+        assert!(matches!(refused_by(&house, &folder, Some(installation)), ImportError::Unreadable { .. }));
         let named_like_one = dumps.join("only.dump");
         lifeboat_base::crashsafe::replace(&named_like_one, b"no dump at all").unwrap();
         assert!(matches!(refused(&house, &named_like_one), ImportError::NotABackup(_)));
