@@ -113,7 +113,7 @@ fn drain(events: &std::os::fd::OwnedFd) -> rustix::io::Result<Vec<String>> {
             // What was not told is missing at the end, and no commit then seems covered that was not.
             Ok(event) if event.events().contains(ReadFlags::QUEUE_OVERFLOW) => {}
             Ok(event) => {
-                names.extend(event.file_name().and_then(|name| name.to_str().ok()).map(str::to_owned))
+                names.extend(event.file_name().and_then(|name| name.to_str().ok()).map(str::to_owned));
             }
             Err(rustix::io::Errno::AGAIN) => return Ok(names),
             Err(error) => return Err(error),
