@@ -145,7 +145,7 @@ impl Dump {
                 return Ok(None);
             }
             let (_, start) = start_of(&toc)?;
-            let head = archive_head(&start).ok_or_else(|| ImportError::Head(toc))?;
+            let head = archive_head(&start).ok_or(ImportError::Head(toc))?;
             return Ok(Some(dump(DumpFormat::Directory, Packing::None, head)));
         }
         if !metadata.is_file() {

@@ -311,11 +311,10 @@ fn bare_name(path: &Path) -> String {
 fn without(things: &[Thing]) -> Result<Exclude> {
     let literal = |path: &PathBuf| {
         let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-        let quoted = name.chars().fold(String::from("/"), |quoted, c| match c {
+        name.chars().fold(String::from("/"), |quoted, c| match c {
             '*' | '?' | '[' | ']' | '\\' | '!' => quoted + "\\" + c.encode_utf8(&mut [0; 4]),
             c => quoted + c.encode_utf8(&mut [0; 4]),
-        });
-        quoted
+        })
     };
     let patterns: Vec<String> = things.iter().map(|thing| literal(&thing.path)).collect();
     Ok(Exclude { patterns: Patterns::parse(&patterns)?, ..Exclude::default() })

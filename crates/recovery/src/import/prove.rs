@@ -349,7 +349,7 @@ impl Bench<'_> {
                 found.answers = answers;
             }
             Err(error) => {
-                found.answers.faults.push(format!("the restored database cannot be asked: {error}"))
+                found.answers.faults.push(format!("the restored database cannot be asked: {error}"));
             }
         }
     }

@@ -119,7 +119,7 @@ fn every_form_comes_back_as_it_was_and_is_proven() {
         let cluster = cluster(installation);
         let dumps = house.place.path().join("dumps");
         std::fs::create_dir(&dumps).unwrap();
-        let mut forms: Vec<(&str, &[&str], &[&str], &str)> = vec![
+        let forms: Vec<(&str, &[&str], &[&str], &str)> = vec![
             ("app.dump", &["-Fc"], &[], "custom"),
             ("app.folder", &["-Fd"], &[], "directory"),
             ("app.tar", &["-Ft"], &[], "tar"),
@@ -128,9 +128,6 @@ fn every_form_comes_back_as_it_was_and_is_proven() {
             ("packed.sql", &["--verbose"], &["zstd", "-3", "-q"], "plain"),
             ("packed.dump", &["-Fc", "-Z0"], &["gzip"], "custom"),
         ];
-        if installation.major >= 16 {
-            forms.push(("zstd.dump", &["-Fc", "--compress=zstd"], &[], "custom"));
-        }
         for (name, form, pack, format) in forms {
             let path = dump(&cluster, &dumps, name, form, pack);
             let dataset = name.replace('.', "-");
