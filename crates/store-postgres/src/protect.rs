@@ -129,7 +129,7 @@ fn ask(server: &ConnectOptions, notes: &mut Vec<String>) -> Asked {
 /// Who keeps the log while the backup is taken.
 enum Cover {
     /// Somebody who follows the dataset on its own slot.
-    Other { source: ClusterSource, log: RepositoryLog, cluster: Cluster },
+    Other { source: Box<ClusterSource>, log: RepositoryLog, cluster: Cluster },
     /// We do.
     Own { following: Following, events: Receiver<FollowEvent>, thread: JoinHandle<Result<()>> },
 }
@@ -152,7 +152,7 @@ impl Cover {
         match joined(thread) {
             Err(PostgresStoreError::Server(error)) if error.sqlstate() == Some(SLOT_IN_USE) => {
                 let log = RepositoryLog::new(&source.repository, &source.dataset, cluster.system);
-                Ok(Self::Other { source: source.clone(), log, cluster: cluster.clone() })
+                Ok(Self::Other { source: Box::new(source.clone()), log, cluster: cluster.clone() })
             }
             Err(error) => Err(error),
             Ok(()) => Err(PostgresStoreError::WalMissing { reached: Lsn::ZERO, needed: cluster.flushed }),
