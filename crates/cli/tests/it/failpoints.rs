@@ -10,7 +10,9 @@ use std::sync::OnceLock;
 /// Failpoints that no command reaches, and why.
 const OUT_OF_REACH: &[(&str, &str)] = &[
     ("log::", "only with a server; the repository's own tests kill there"),
-    ("postgres::", "only with a server; the driver's own tests kill there"),
+    ("postgres::", "only with a server; the tests of recovery kill there"),
+    ("export::", "only with a server; the tests of recovery kill there"),
+    ("synchronous::", "only with a server; the driver's own tests kill there"),
     ("leader::", "leading begins with `serve`; the repository's own tests kill there"),
     ("base::nobody", "a test's own"),
 ];

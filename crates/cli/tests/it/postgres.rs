@@ -47,8 +47,12 @@ impl Beside {
 
     /// Starts to follow, and waits until a snapshot was taken.
     fn follow(&self) -> Following {
-        let mut command =
-            self.command(&["follow", "app", "--json", "--say-every", "100ms", "--gather", "10ms"]);
+        self.follow_with(&["--gather", "10ms"])
+    }
+
+    fn follow_with(&self, options: &[&str]) -> Following {
+        let mut command = self.command(&["follow", "app", "--json", "--say-every", "100ms"]);
+        command.args(options);
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
         let lines = BufReader::new(child.stdout.take().unwrap());
         let mut following = Following { child, lines };
@@ -309,4 +313,75 @@ fn a_server_fetches_its_log_while_it_replays() {
     assert_eq!(server.psql("select count(*), sum(hashtext(t)::bigint) from big"), rows);
     let log = std::fs::read_to_string(beside.place.path("restored.wal/fetching.log")).unwrap();
     assert_eq!(log, "", "nothing went wrong");
+}
+
+#[test]
+fn what_was_acknowledged_while_commits_wait_is_not_lost_with_the_server() {
+    let Some(mut beside) = Beside::new() else { return };
+    beside.place.write("lifeboat.toml", "[datasets.app]\nstore = \"postgres:///postgres\"\n");
+    let mut following = beside.follow_with(&["--synchronous", "--max-wait", "60s"]);
+    following.until(|event| event["event"] == "covered");
+    assert_eq!(beside.cluster.psql("show synchronous_standby_names").trim(), "FIRST 1 (lifeboat_app)");
+    let inserts: String =
+        (1..=150).map(|id| format!("insert into debates values ({}, 1);", 1000 + id)).collect();
+    beside.cluster.psql(&inserts);
+    beside.cluster.kill9();
+    drop(following);
+
+    let proofs = beside.json(&["prove", "app"]);
+    assert_eq!(proofs["proofs"][0]["proof"]["verdict"], "proven", "{proofs:#}");
+    assert_eq!(proofs["proofs"][0]["proof"]["cluster"]["tables"][0]["rows"], 900 + 150);
+    // Nobody follows any more: the watchdog, which outlived the follower, lets commits go on.
+    beside.cluster.start_server();
+    beside.cluster.wait_for("show synchronous_standby_names", "");
+    beside.cluster.psql("insert into debates values (2000, 1)");
+}
+
+#[test]
+fn commits_are_not_made_to_wait_by_who_could_not_end_that() {
+    let Some(beside) = Beside::new() else { return };
+    beside.cluster.psql("create role backup login replication");
+    let mut command = beside.command(&["follow", "postgres:///postgres", "--name", "app", "--synchronous"]);
+    let refused = Ran::of(command.env("PGUSER", "backup"));
+    let refused = refused.refused(1, "may not", "").said().to_lowercase();
+    for needed in ["grant alter system on parameter", "pg_reload_conf", "pg_monitor"] {
+        assert!(refused.contains(needed), "{needed}: {refused}");
+    }
+    assert_eq!(beside.cluster.psql("show synchronous_standby_names").trim(), "");
+}
+
+#[test]
+fn who_is_killed_while_it_hands_over_or_exports_is_simply_asked_again() {
+    let Some(beside) = Beside::new() else { return };
+    let killed = |arguments: &[&str], failpoint: &str| {
+        let mut command = beside.command(arguments);
+        let ran = Ran::of(command.env("LIFEBOAT_FAILPOINTS", format!("{failpoint}=kill")));
+        assert_eq!(ran.signal, Some(9), "{failpoint}: {ran}");
+    };
+    beside.run(&["backup", "postgres:///postgres", "--name", "app"]).expect(0);
+    // At the very beginning of a segment the server would name the one before.
+    beside.cluster.psql("insert into users values (501, 'after')");
+    let name = beside.cluster.psql("select pg_walfile_name(pg_current_wal_lsn())");
+    beside.cluster.psql("select pg_switch_wal()");
+    let segment = beside.cluster.data().join("pg_wal").join(name.trim());
+    let segment = segment.to_str().unwrap();
+    let push = ["wal", "push", segment, "--dataset", "app"];
+    for failpoint in ["postgres::push-compared", "log::before-put", "postgres::push-appended"] {
+        killed(&push, failpoint);
+    }
+    beside.run(&push).expect(0);
+    let proofs = beside.json(&["prove", "app"]);
+    assert_eq!(proofs["proofs"][0]["proof"]["cluster"]["tables"][1]["rows"], 501, "{proofs:#}");
+
+    let export = |format: &'static str, into: &'static str| {
+        ["export", "app", "--to", "latest", "--format", format, "--into", into]
+    };
+    killed(&export("directory", "one"), "export::before-log");
+    killed(&export("tar", "two"), "export::before-log-archive");
+    killed(&export("tar", "three"), "export::before-manifest");
+    assert!(!beside.place.path("three/backup_manifest").exists(), "what is not whole has no manifest");
+    beside.run(&export("tar", "two")).refused(1, "not empty", "");
+    beside.run(&export("tar", "four")).expect(0);
+    assert!(beside.place.path("four/backup_manifest").exists());
+    beside.run(&["check", "--read-data"]).expect(0);
 }

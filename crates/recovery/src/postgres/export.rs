@@ -7,7 +7,7 @@
 //!
 //! The manifest is written last: where it is missing, the export was not finished.
 //!
-//! Failpoints: `export::before-log`, `export::before-manifest`.
+//! Failpoints: `export::before-log`, `export::before-log-archive`, `export::before-manifest`.
 
 use super::tar::{Member, TarWriter};
 use super::{
@@ -218,7 +218,7 @@ impl Export<'_> {
         let mut tar = self.tar("base.tar")?;
         self.walk(b"", &mut tar, &mut exported.report)?;
         exported.add(tar)?;
-        reach("export::before-log")?;
+        reach("export::before-log-archive")?;
         let mut tar = self.tar("pg_wal.tar")?;
         self.log_into_tar(&mut tar, &snapshot.root_metadata)?;
         exported.add(tar)?;
