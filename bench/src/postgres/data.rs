@@ -80,6 +80,8 @@ pub(super) fn change(running: &Running, version: u32, seed: u64) -> Result<(), B
         "update noise set version = {version}, payload = {payload} where id = any ('{{{}}}'::bigint[])",
         chosen.join(",")
     ))?;
+    // A first reader notes on each new row that it is committed: now, and not in the next round.
+    number("select count(*) from noise")?;
     running.checkpoint()
 }
 

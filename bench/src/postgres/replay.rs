@@ -13,6 +13,7 @@ use lifeboat_base::clock::Stopwatch;
 use lifeboat_postgres_wal::Lsn;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Duration;
 
 /// What is measured, as a step.
@@ -27,8 +28,9 @@ const ROWS_A_TIME: u64 = 10_000;
 const POINT: &str = "replay";
 /// How long the log may take to arrive once nobody writes any more.
 const ARRIVES_WITHIN: Duration = Duration::from_secs(300);
-/// What both servers replay with. The checkpoint at the end of recovery is not part of redo.
-const SETTINGS: &[(&str, &str)] = &[("archive_mode", "off"), ("max_wal_size", "8GB")];
+/// What both servers replay with: nobody asks them anything before they have done. The checkpoint at the end of
+/// recovery is not part of redo.
+const SETTINGS: &[(&str, &str)] = &[("archive_mode", "off"), ("max_wal_size", "8GB"), ("hot_standby", "off")];
 
 /// What everything is replayed from.
 struct Prepared {
@@ -161,6 +163,10 @@ fn copy_segments(data: &Path, into: &Path, first: &str, last: &str) -> Result<()
 
 fn redo(bench: &mut Bench<'_>, running: &Running, tool: &'static str, data: &Path) -> Result<(), BenchError> {
     bench.settle()?;
+    // What has just been written may be in memory or not: redo shall not show which.
+    let mut warm = Command::new("sh");
+    warm.args(["-c", "tar -C \"$1\" -cf - . | cat > /dev/null", "warm"]).arg(data);
+    measure::run(&mut warm, &bench.log)?;
     let server = bench.programs.start(data, SETTINGS)?;
     server.wait_until("select not pg_is_in_recovery()")?;
     let cpu_s = usage::tree_cpu_s(server.pid());
