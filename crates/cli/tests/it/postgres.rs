@@ -366,6 +366,12 @@ fn who_is_killed_while_it_hands_over_or_exports_is_simply_asked_again() {
     let segment = beside.cluster.data().join("pg_wal").join(name.trim());
     let segment = segment.to_str().unwrap();
     let push = ["wal", "push", segment, "--dataset", "app"];
+    // The one before is where the backup ended: an archiver hands over that one too.
+    let wal = std::fs::read_dir(beside.cluster.data().join("pg_wal")).unwrap();
+    let earlier = wal.map(|entry| entry.unwrap()).filter(|entry| entry.file_name().len() == 24);
+    for entry in earlier.filter(|entry| entry.file_name().to_str() < Some(name.trim())) {
+        beside.run(&["wal", "push", entry.path().to_str().unwrap(), "--dataset", "app"]).expect(0);
+    }
     for failpoint in ["postgres::push-compared", "log::before-put", "postgres::push-appended"] {
         killed(&push, failpoint);
     }
