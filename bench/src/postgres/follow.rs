@@ -17,6 +17,9 @@ use std::time::Duration;
 
 /// pgbench's scale at full scale.
 const PGBENCH_SCALE: u32 = 50;
+/// And at the least: with no more branches than clients, these wait for each other's rows, which stay locked until
+/// the standby has answered.
+const LEAST_SCALE: u32 = 16;
 /// The bounds.
 const EXPOSURE_S: f64 = 1.0;
 const OF_PG_RECEIVEWAL: f64 = 0.95;
@@ -71,7 +74,7 @@ pub(super) fn run(bench: &mut Bench<'_>) -> Result<(), BenchError> {
     let data = bench.dir.join("primary");
     bench.programs.make(&data, &bench.log)?;
     let running = bench.programs.start(&data, &[])?;
-    let scale = (PGBENCH_SCALE * bench.options.scale / 1000).max(1).to_string();
+    let scale = (PGBENCH_SCALE * bench.options.scale / 1000).max(LEAST_SCALE).to_string();
     let mut init = bench.programs.client("pgbench", &running);
     measure::run(init.args(["-i", "-q", "-s", &scale]), &bench.log)?;
     running.execute(ledger::TABLE)?;
