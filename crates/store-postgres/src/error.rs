@@ -8,6 +8,7 @@ use lifeboat_repository::{LogError, RepositoryError};
 use lifeboat_wire_postgres::PostgresError;
 use std::io;
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// Shorthand for what this crate returns.
 pub type Result<T, E = PostgresStoreError> = std::result::Result<T, E>;
@@ -129,6 +130,12 @@ pub enum PostgresStoreError {
         #[source]
         target: Box<TargetError>,
     },
+    /// The repository takes nothing.
+    #[error("the repository has taken nothing for {} s", since.as_secs())]
+    RepositoryAway {
+        /// For how long.
+        since: Duration,
+    },
     /// The WAL that a backup needs did not arrive.
     #[error("the write-ahead log reached {reached} and the backup needs it up to {needed}")]
     WalMissing {
@@ -173,6 +180,9 @@ impl Hint for PostgresStoreError {
                 io::ErrorKind::PermissionDenied => "Check the permissions, or run as a user that has them.",
                 _ => return None,
             },
+            Self::RepositoryAway { .. } => {
+                "Look at where the repository lies; what is missing is sent again once it is back."
+            }
             Self::WalMissing { .. } => {
                 "Look into the server's log for its WAL sender, and whether `lifeboat follow` runs for this dataset; then run the backup again."
             }

@@ -49,6 +49,9 @@ pub struct RecoveryPath {
     pub legs: Vec<Leg>,
     /// The marker of the snapshot, if it was found in the log.
     pub marker_at: Option<Lsn>,
+    /// Where the latest state was asked for and is not this: the log goes on behind a hole, to this position, and no
+    /// snapshot leads there.
+    pub goes_on_to: Option<Lsn>,
 }
 
 impl RecoveryPath {
@@ -172,7 +175,17 @@ fn try_from(
     // All of them, also those of other branches: a server that is promoted takes the next number of which it finds
     // none, and a number that is taken must not get a second meaning.
     let history_files = kept.iter().map(|(of, kept)| (*of, kept.content.clone())).collect();
-    Ok(RecoveryPath { snapshot, facts, history, history_files, resolution, legs, marker_at })
+    let newest = source.end(timeline).filter(|newest| wanted.target == Target::Latest && *newest > end);
+    Ok(RecoveryPath {
+        snapshot,
+        facts,
+        history,
+        history_files,
+        resolution,
+        legs,
+        marker_at,
+        goes_on_to: newest,
+    })
 }
 
 /// A timeline of which no history was kept came from none that is known.

@@ -108,6 +108,13 @@ impl WalSource {
         log.stretches.iter().find(|stretch| holds(stretch.start, stretch.end)).map(|s| Lsn(s.end))
     }
 
+    /// Where the last stretch of a timeline's log ends, whatever is missing before it.
+    pub fn end(&self, timeline: TimelineId) -> Option<Lsn> {
+        let lineage = lineage::of_timeline(self.system, timeline).ok()?;
+        let log = self.catalogue.lineages().into_iter().find(|log| log.lineage == lineage)?;
+        log.stretches.last().map(|stretch| Lsn(stretch.end))
+    }
+
     /// Writes the segments of some runs into a folder, several at once. What is written is synced by whoever
     /// owns the folder.
     ///

@@ -110,6 +110,11 @@ fn cluster(
         log: log_place(context, args)?,
     };
     context.output.note(&format!("restoring to {}", where_it_ends(path)));
+    if let Some(newest) = path.goes_on_to {
+        context.output.warn(&format!(
+            "this is not the latest state: the log goes on behind a hole, to {newest}, and no snapshot leads there"
+        ));
+    }
     let progress = Arc::new(Progress::default());
     let shown = context.output.progress(&format!("restoring {}", args.dataset), &progress);
     let restored = restore_cluster(&reader, path, &args.into, &options, &progress)?;
@@ -194,6 +199,7 @@ pub(crate) fn path_json(path: &RecoveryPath) -> Value {
         "last_transaction": transaction(&resolution.last_transaction),
         "first_transaction_left_out": transaction(&resolution.first_left_out),
         "server_version": path.facts.server_version,
+        "log_goes_on_to": path.goes_on_to.map(|newest| newest.to_string()),
     })
 }
 

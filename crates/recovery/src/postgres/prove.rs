@@ -110,6 +110,11 @@ pub fn prove_cluster(
     if path.facts.marker.is_some() && path.marker_at.is_none() {
         cluster.answers.faults.push("the snapshot's marker is not in the log".to_owned());
     }
+    if let Some(newest) = path.goes_on_to {
+        cluster.answers.doubts.push(format!(
+            "this is not the latest state: the log goes on behind a hole, to {newest}, and no snapshot leads there"
+        ));
+    }
     if !path.facts.checksums {
         cluster.answers.doubts.push("without data checksums, damage within pages cannot be told".to_owned());
     }

@@ -7,8 +7,8 @@ use crate::house::{
 use lifeboat_base::clock::Stopwatch;
 use lifeboat_objects::ObjectErrorKind;
 use lifeboat_objects::fault::{Fault, Operation, Plan, Rule};
-use lifeboat_postgres_server::Installation;
 use lifeboat_postgres_server::testing::{ClusterOptions, TestCluster};
+use lifeboat_postgres_server::{Installation, StopMode};
 use lifeboat_postgres_wal::{Lsn, Target as Point, TimelineId};
 use lifeboat_store_postgres::FollowEvent;
 use std::os::unix::process::ExitStatusExt;
@@ -91,12 +91,14 @@ fn a_hole_is_said_and_shown_and_a_new_snapshot_leads_behind_it() {
         assert_holes_shown(&house, &told);
         // What lies before the hole can still be had.
         assert_latest_has(&house, &options, "before", &before);
+        assert!(house.latest().goes_on_to >= Some(told[0].1), "and that is not the latest state");
         let followed = house.follow(&cluster);
         house.protect(&cluster);
         fill(&cluster, 10);
         followed.catch_up(&cluster);
         assert_eq!(holes(&followed.stop()), [], "it is one hole, and told once");
         assert_latest_has(&house, &options, "behind", &rows(&cluster));
+        assert_eq!(house.latest().goes_on_to, None);
         assert_eq!(house.points().recoverable.len(), 2);
         let within = house.resolve(Point::Lsn(told[0].0.after(100))).unwrap_err();
         assert!(lifeboat_base::report(&within).contains("not reached"), "{within}");
@@ -157,9 +159,10 @@ fn a_repository_that_is_away_for_a_while_costs_nothing_but_time() {
         bury_log(&cluster);
         assert!(kept_from(&cluster) <= durable, "the server keeps what is not durable");
         assert_eq!(followed.handle.status().durable, durable);
-        // The server restarts meanwhile: the repository is needed to know where to go on.
+        // The server is shut down meanwhile, which it could not while we held on; and the repository is needed to
+        // know where to go on.
         let mut cluster = cluster;
-        cluster.kill9();
+        cluster.stop(StopMode::Fast);
         cluster.start_server();
         fill(&cluster, 100);
         assert!(kept_from(&cluster) <= durable);

@@ -378,7 +378,9 @@ impl Follower {
 fn is_passing(error: &PostgresStoreError) -> bool {
     match error {
         PostgresStoreError::Server(error) => error.is_transient(),
-        PostgresStoreError::Repository(_) | PostgresStoreError::Log(_) => true,
+        PostgresStoreError::Repository(_)
+        | PostgresStoreError::Log(_)
+        | PostgresStoreError::RepositoryAway { .. } => true,
         _ => false,
     }
 }

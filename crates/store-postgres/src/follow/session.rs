@@ -24,6 +24,10 @@ const SLOT_LOST: &str = "55000";
 /// The server is told where we are at least so often, and asked whether it is there.
 const TELL_EVERY: Duration = Duration::from_secs(1);
 
+/// A repository that takes nothing for so long is away. A server that is shut down waits for whoever receives its log
+/// to say that all of it is durable, so that we must not hold on for as long as that takes.
+const LET_GO_AFTER: Duration = Duration::from_secs(20);
+
 /// What a stretch of streaming ended with.
 enum Streamed {
     Stopped,
@@ -223,11 +227,22 @@ fn stream_timeline(
             ..*status
         };
     });
-    let mut receiving =
-        Receiving { follower, system, timeline, overlap: start.overlap, told: Stopwatch::start() };
+    let mut receiving = Receiving {
+        follower,
+        system,
+        timeline,
+        overlap: start.overlap,
+        told: Stopwatch::start(),
+        moved: (from, Stopwatch::start()),
+    };
     let (received, published) = std::thread::scope(|scope| {
         let publisher = scope.spawn(|| publish(shared, log as &mut dyn WalSink, &status));
         let received = receiving.receive(&mut stream, &status, &|| publisher.is_finished());
+        if received.is_err() {
+            // What has arrived may take long to publish, and nobody is to wait for us meanwhile.
+            stream.cancel_handle().shutdown();
+            shared.update(|status| status.connected = false);
+        }
         shared.lock().session_over = true;
         shared.pending().flush();
         let published = publisher.join();
@@ -251,6 +266,8 @@ struct Receiving<'r> {
     /// What must come first: it is in the repository already.
     overlap: Vec<u8>,
     told: Stopwatch,
+    /// Up to where the log was durable when that was looked at last, and when it had moved or had nowhere to go.
+    moved: (Lsn, Stopwatch),
 }
 
 impl Receiving<'_> {
@@ -291,10 +308,28 @@ impl Receiving<'_> {
                 StreamEvent::EndOfTimeline => return Ok(true),
             };
             self.tell(status, asked)?;
+            self.let_go_where_nothing_is_taken()?;
             while !shared.pending().wait_for_room(TELL_EVERY) && !shared.is_stopped() && !publisher_ended() {
                 self.tell(status, true)?;
+                self.let_go_where_nothing_is_taken()?;
             }
         }
+    }
+
+    /// Ends the session where the repository has been away for long. What has arrived is published when it is back,
+    /// and the slot keeps the rest.
+    fn let_go_where_nothing_is_taken(&mut self) -> Result<()> {
+        let shared = &self.follower.shared;
+        let durable = shared.durable();
+        if durable != self.moved.0 || durable >= shared.received() {
+            self.moved = (durable, Stopwatch::start());
+        }
+        if self.moved.1.elapsed() < LET_GO_AFTER {
+            return Ok(());
+        }
+        let text = "the repository takes nothing: letting go of the server until it does".to_owned();
+        shared.say(FollowEvent::Warning { text });
+        Err(PostgresStoreError::RepositoryAway { since: LET_GO_AFTER })
     }
 
     /// Tells the server where we are, so that it does not take us for dead, and asks whether it is there: where
