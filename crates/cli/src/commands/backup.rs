@@ -135,7 +135,9 @@ fn jobs(context: &Context, args: &BackupArgs) -> Result<Vec<Job>, Failure> {
 fn refuse_one_name_twice(jobs: &[Job]) -> Result<(), Failure> {
     let mut seen = std::collections::BTreeMap::new();
     for job in jobs {
-        if seen.insert(&job.dataset, &job.target).is_some_and(|other| *other != job.target) {
+        // As paths, for which a slash at the end means nothing.
+        let target = Path::new(&job.target);
+        if seen.insert(&job.dataset, target).is_some_and(|other| other != target) {
             return Err(Failure::usage(
                 format!("two of the targets would both be dataset {}", job.dataset),
                 "Back them up one at a time, each with its own --name.",
