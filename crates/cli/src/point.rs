@@ -11,10 +11,17 @@ use lifeboat_repository::ids::DatasetName;
 use lifeboat_store_postgres::{AtTarget, RecoveryPath, RecoveryTarget, STORE, resolve, target_time};
 use std::sync::Arc;
 
-/// Whether a dataset's newest snapshot is one of a PostgreSQL cluster.
-pub(crate) fn is_cluster(repository: &Repository, dataset: &DatasetName) -> Result<bool, Failure> {
-    let snapshots = repository.snapshots(Some(dataset), &mut Vec::new())?;
-    Ok(snapshots.last().is_some_and(|published| published.snapshot.store == STORE))
+/// Whether a dataset's newest snapshot is one of a PostgreSQL cluster. There the log leads past what cannot be read,
+/// which a person should hear of all the same.
+fn is_cluster(context: &Context, repository: &Repository, dataset: &DatasetName) -> Result<bool, Failure> {
+    let mut unreadable = Vec::new();
+    let snapshots = repository.snapshots(Some(dataset), &mut unreadable)?;
+    let is_cluster = snapshots.last().is_some_and(|published| published.snapshot.store == STORE);
+    for unreadable in unreadable.iter().filter(|_| is_cluster) {
+        let error = lifeboat_base::report(&unreadable.error);
+        context.output.warn(&format!("{} cannot be read and was passed over: {error}", unreadable.object));
+    }
+    Ok(is_cluster)
 }
 
 /// The way to a point of a cluster; `None` where the dataset is none.
@@ -26,7 +33,7 @@ pub(crate) fn find(
     args: &PointArgs,
 ) -> Result<Option<RecoveryPath>, Failure> {
     let name = dataset_name(dataset)?;
-    if !is_cluster(repository, &name)? {
+    if !is_cluster(context, repository, &name)? {
         return match needs_a_log(which, args) {
             true => Err(Failure::usage(
                 format!("{dataset} keeps no log: only its snapshots can be restored to"),

@@ -7,7 +7,7 @@ use lifeboat_repository::ids::DatasetName;
 use lifeboat_repository::{
     CompactOptions, Lineage, LogCatalogue, LogCutOff, LogError, Published, Repository, compact_logs,
 };
-use lifeboat_store_postgres::{SnapshotFacts, lineage};
+use lifeboat_store_postgres::{STORE, SnapshotFacts, lineage};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -54,11 +54,10 @@ pub fn cut_offs(
 ) -> Result<Vec<LogCutOff>> {
     let mut cut_offs = Vec::new();
     for dataset in datasets {
-        let kept: Vec<Kept> = kept
-            .iter()
-            .filter(|published| published.snapshot.position.dataset == *dataset)
-            .filter_map(Kept::of)
-            .collect();
+        let of_dataset = kept.iter().filter(|published| published.snapshot.position.dataset == *dataset);
+        let clusters = of_dataset.filter(|published| published.snapshot.store == STORE);
+        // One that does not say what it needs may need everything.
+        let Some(kept) = clusters.map(Kept::of).collect::<Option<Vec<Kept>>>() else { continue };
         for log in LogCatalogue::read(repository, dataset)?.lineages() {
             let Some((system, timeline)) = lineage::parse(log.lineage.as_str()) else { continue };
             let last = log.stretches.iter().map(|stretch| stretch.last).max();
