@@ -2,12 +2,14 @@
 //! object is sealed to the repository, so that who only writes cannot read.
 
 use super::CryptoError;
-use ::hpke::aead::AesGcm256;
-use ::hpke::kdf::HkdfSha256;
-use ::hpke::kem::X25519HkdfSha256;
-use ::hpke::{Deserializable, Kem, OpModeR, OpModeS, Serializable};
-use lifeboat_base::Secret;
+use aws_lc_rs::agreement::{self, X25519};
+use lifeboat_base::{Secret, random};
+use rustls::crypto::aws_lc_rs::hpke::DH_KEM_X25519_HKDF_SHA256_AES_256;
+use rustls::crypto::hpke::{EncapsulatedSecret, Hpke, HpkePrivateKey, HpkePublicKey};
 use std::fmt;
+
+/// TLS uses it for encrypted client hellos; it is RFC 9180 whole, and as fast as a key for each object asks for.
+const SUITE: &dyn Hpke = DH_KEM_X25519_HKDF_SHA256_AES_256;
 
 /// The encapsulated key, an X25519 public key.
 pub(crate) const ENCAPSULATED_BYTES: usize = 32;
@@ -31,10 +33,9 @@ pub struct EpochPrivateKey(Secret);
 impl EpochPrivateKey {
     /// A new pair.
     pub fn generate() -> (Self, EpochPublicKey) {
-        let (private, public) = X25519HkdfSha256::gen_keypair();
-        let mut public_bytes = [0; 32];
-        public_bytes.copy_from_slice(&public.to_bytes());
-        (Self(Secret::new(private.to_bytes().to_vec())), EpochPublicKey(public_bytes))
+        let private = Self(Secret::new(random::bytes::<32>().to_vec()));
+        let public = private.public().expect("any 32 bytes are an X25519 private key");
+        (private, public)
     }
 
     /// A private half from its 32 bytes.
@@ -52,10 +53,10 @@ impl EpochPrivateKey {
     /// # Errors
     /// Where the bytes are no private key.
     pub fn public(&self) -> Result<EpochPublicKey, CryptoError> {
-        let private = private_key(self)?;
-        let mut bytes = [0; 32];
-        bytes.copy_from_slice(&X25519HkdfSha256::sk_to_pk(&private).to_bytes());
-        Ok(EpochPublicKey(bytes))
+        let private =
+            agreement::PrivateKey::from_private_key(&X25519, self.expose()).map_err(|_| CryptoError)?;
+        let public = private.compute_public_key().map_err(|_| CryptoError)?;
+        Ok(EpochPublicKey(public.as_ref().try_into().map_err(|_| CryptoError)?))
     }
 }
 
@@ -84,14 +85,9 @@ pub(crate) fn seal_to_public(
     to: &EpochPublicKey,
     info: &[u8],
 ) -> Result<([u8; ENCAPSULATED_BYTES], Vec<u8>), CryptoError> {
-    let public = <X25519HkdfSha256 as Kem>::PublicKey::from_bytes(&to.0).map_err(|_| CryptoError)?;
-    let (encapsulated, mut context) =
-        ::hpke::setup_sender::<AesGcm256, HkdfSha256, X25519HkdfSha256>(&OpModeS::Base, &public, info)
-            .map_err(|_| CryptoError)?;
-    let sealed = context.seal(message, b"").map_err(|_| CryptoError)?;
-    let mut encapsulated_bytes = [0; ENCAPSULATED_BYTES];
-    encapsulated_bytes.copy_from_slice(&encapsulated.to_bytes());
-    Ok((encapsulated_bytes, sealed))
+    let public = HpkePublicKey(to.0.to_vec());
+    let (encapsulated, sealed) = SUITE.seal(info, b"", message, &public).map_err(|_| CryptoError)?;
+    Ok((encapsulated.0.try_into().map_err(|_| CryptoError)?, sealed))
 }
 
 /// The reverse of [`seal_to_public`].
@@ -101,21 +97,9 @@ pub(crate) fn open_with_private(
     with: &EpochPrivateKey,
     info: &[u8],
 ) -> Result<Secret, CryptoError> {
-    let private = private_key(with)?;
-    let encapsulated =
-        <X25519HkdfSha256 as Kem>::EncappedKey::from_bytes(encapsulated).map_err(|_| CryptoError)?;
-    let mut context = ::hpke::setup_receiver::<AesGcm256, HkdfSha256, X25519HkdfSha256>(
-        &OpModeR::Base,
-        &private,
-        &encapsulated,
-        info,
-    )
-    .map_err(|_| CryptoError)?;
-    context.open(sealed, b"").map(Secret::new).map_err(|_| CryptoError)
-}
-
-fn private_key(key: &EpochPrivateKey) -> Result<<X25519HkdfSha256 as Kem>::PrivateKey, CryptoError> {
-    <X25519HkdfSha256 as Kem>::PrivateKey::from_bytes(key.expose()).map_err(|_| CryptoError)
+    let private = HpkePrivateKey::from(with.expose().to_vec());
+    let opened = SUITE.open(&EncapsulatedSecret(encapsulated.to_vec()), info, b"", sealed, &private);
+    opened.map(Secret::new).map_err(|_| CryptoError)
 }
 
 #[cfg(test)]
