@@ -12,6 +12,7 @@ use std::io::{Seek, SeekFrom, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, chown};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// Larger files are passed over, so that no single one decides.
 const FILE_BYTES_MAX: u64 = 63 << 20;
@@ -72,13 +73,20 @@ pub(crate) fn build(dir: &Path) -> Result<(), BenchError> {
     Ok(())
 }
 
-/// Removes a folder with all that is in it; one that is not there is no error.
+/// Removes a folder with all that is in it; one that is not there is no error. A process that a tool left behind, as
+/// pgBackRest's archiver is, may write there for a while yet.
 pub(crate) fn remove_all(path: &Path) -> Result<(), BenchError> {
-    match fs::remove_dir_all(path) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            Err(BenchError::io("remove", path, error))
+    let mut attempts = 0;
+    loop {
+        attempts += 1;
+        match fs::remove_dir_all(path) {
+            Ok(()) => return Ok(()),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+            Err(error) if error.kind() == std::io::ErrorKind::DirectoryNotEmpty && attempts < 40 => {
+                std::thread::sleep(Duration::from_millis(250));
+            }
+            Err(error) => return Err(BenchError::io("remove", path, error)),
         }
-        _ => Ok(()),
     }
 }
 

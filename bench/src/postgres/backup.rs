@@ -162,9 +162,12 @@ impl Round<'_> {
     ) -> Result<(), BenchError> {
         self.running.checkpoint()?;
         let before = Pages::look(self.running.data())?;
+        let position = self.running.single("select pg_current_wal_insert_lsn()")?;
         data::change(self.running, self.number + 1, bench.options.seed)?;
         let changed = before.changed(self.running.data())?;
         drop(before);
+        let written = self.running.single(&format!("select pg_current_wal_insert_lsn() - '{position}'"))?;
+        let written: f64 = written.parse().unwrap_or(f64::NAN);
         let logs = lifeboat.repository().join("logs");
         let log_bytes = tree::size_bytes(&logs)?;
         let command = lifeboat.backup(&bench.programs, self.running);
@@ -173,14 +176,16 @@ impl Round<'_> {
         let added = bench.run.samples.last().map_or(0, |sample| sample.stored_bytes);
         bench.run.found.push(format!(
             "Round {}: {} of {} pages changed ({:.2} %), {:.2} MB of them by zstd -3; Lifeboat's repository grew by \
-             {:.2} MB, of which {:.2} MB are log",
+             {:.2} MB, of which {:.2} MB are log. The server wrote {:.2} MB of log meanwhile, which `follow` would have \
+             kept",
             self.number + 1,
             changed.pages,
             changed.all_pages,
             changed.pages as f64 * 100.0 / changed.all_pages.max(1) as f64,
             changed.compressed as f64 / 1e6,
             added as f64 / 1e6,
-            log_bytes as f64 / 1e6
+            log_bytes as f64 / 1e6,
+            written / 1e6
         ));
         bench.run.samples.push(Sample {
             tool: "changed pages by zstd -3",

@@ -10,6 +10,7 @@ use crate::error::{PostgresStoreError, Result};
 use crate::facts::{SnapshotFacts, Tablespace};
 use crate::tree::Folder;
 use lifeboat_base::clock::{Clock, Timestamp};
+use lifeboat_postgres_wal::Lsn;
 use lifeboat_repository::tree::{Content, Entry, EntryKind, FileTime, Metadata, display_bytes};
 use lifeboat_repository::{Descend, RepositoryError, SnapshotWriter};
 use lifeboat_store::progress::Progress;
@@ -59,8 +60,8 @@ pub struct TakenBackup {
 /// Reads a base backup into a snapshot that is being written. The caller makes sure of the WAL: the snapshot may
 /// be published once the log is durable from [`SnapshotFacts::first_needed`] to [`SnapshotFacts::stop`].
 ///
-/// `begun` is called once the server has made its checkpoint and sends: what is written into the WAL then is in
-/// the part that every restore replays.
+/// `begun` is called with the position that redo begins at, once the server has made its checkpoint and sends: what is
+/// written into the WAL then is in the part that every restore replays.
 ///
 /// # Errors
 /// Where the server or the repository fails: then nothing is published.
@@ -69,7 +70,7 @@ pub fn stream_backup(
     cluster: &Cluster,
     options: &BackupOptions,
     writer: &mut SnapshotWriter,
-    begun: &mut dyn FnMut() -> Asked,
+    begun: &mut dyn FnMut(Lsn) -> Asked,
     progress: &Progress,
 ) -> Result<TakenBackup> {
     let base = base_maps(writer)?;
@@ -90,7 +91,7 @@ pub fn stream_backup(
         .iter()
         .filter_map(|space| Some(Tablespace { oid: space.oid?, location: space.location.clone()? }))
         .collect();
-    let Asked { marker, superuser } = begun();
+    let Asked { marker, superuser } = begun(start);
     let mut taking = Taking {
         parts: Parts::new(backup),
         writer,

@@ -3,6 +3,10 @@
 //! A base backup is worth nothing without the WAL that was written while it was taken. So the log is followed
 //! before the backup begins, by whoever follows this dataset already, or else by ourselves on a slot; and the
 //! backup counts as taken only once the log is durable up to its end.
+//!
+//! Where the dataset has no slot nobody means to keep all of its log. Then only what the backup needs is stored, from
+//! the segment that its redo begins in; on a primary that is a new one, since the server begins one for every base
+//! backup. What lies between two such backups is a hole, whether the server still has it or not.
 
 use crate::backup::{Asked, BackupOptions, TakenBackup, stream_backup};
 use crate::cluster::Cluster;
@@ -75,7 +79,8 @@ pub fn protect(
     let mut notes = warnings(&cluster);
     let cover = Cover::begin(source, &mut connection, &cluster)?;
     let mut asked_of = Asked::default();
-    let mut begun = || {
+    let mut begun = |redo| {
+        cover.is_needed_from(redo);
         asked_of = ask(&source.server, &mut notes);
         asked_of.clone()
     };
@@ -84,7 +89,13 @@ pub fn protect(
         fast_checkpoint: true,
         max_rate_kib: None,
     };
-    let backup = stream_backup(connection, &cluster, &options, writer, &mut begun, progress)?;
+    let backup = match stream_backup(connection, &cluster, &options, writer, &mut begun, progress) {
+        Ok(backup) => backup,
+        Err(error) => {
+            cover.abandon();
+            return Err(error);
+        }
+    };
     notes.extend(cover.end(backup.facts.stop)?);
     Ok(Protected { backup, notes })
 }
@@ -142,10 +153,18 @@ impl Cover {
             None => SlotChoice::Temporary(temporary_slot()),
         };
         let options = FollowOptions { server: source.server.clone(), slot, gather: GATHER, give_up: true };
+        let is_for_this_backup = matches!(options.slot, SlotChoice::Temporary(_));
         let (follower, events) = Follower::new(&source.repository, &source.dataset, options);
         let following = follower.handle();
+        if is_for_this_backup {
+            follower.await_beginning();
+        }
         let thread = std::thread::spawn(move || follower.run());
-        if following.wait_until_streaming(LOG_WITHIN) {
+        let is_kept = match is_for_this_backup {
+            true => following.wait_until_kept(LOG_WITHIN),
+            false => following.wait_until_streaming(LOG_WITHIN),
+        };
+        if is_kept {
             return Ok(Self::Own { following, events, thread });
         }
         following.stop();
@@ -156,6 +175,22 @@ impl Cover {
             }
             Err(error) => Err(error),
             Ok(()) => Err(PostgresStoreError::WalMissing { reached: Lsn::ZERO, needed: cluster.flushed }),
+        }
+    }
+
+    /// Says where the backup's redo begins.
+    fn is_needed_from(&self, redo: Lsn) {
+        if let Self::Own { following, .. } = self {
+            following.begin_at(redo);
+        }
+    }
+
+    /// There will be no backup: nobody follows for it any longer.
+    fn abandon(self) {
+        if let Self::Own { following, thread, .. } = self {
+            following.stop();
+            // Why the backup failed says more than how this ended.
+            let _ = joined(thread);
         }
     }
 
@@ -220,7 +255,7 @@ fn temporary_slot() -> String {
 fn note_of(event: FollowEvent) -> Option<String> {
     match event {
         FollowEvent::Hole { timeline, from, to } => Some(format!(
-            "the log of timeline {timeline} has a hole from {from} to {to}, since nobody followed: no point between can be restored to"
+            "nobody followed between: the log of timeline {timeline} has a hole from {from} to {to}, and no point in it can be restored to"
         )),
         FollowEvent::OtherCluster { system, .. } => Some(format!(
             "another cluster was kept under this name before: a new lineage begins with system {system}"

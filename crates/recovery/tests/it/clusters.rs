@@ -4,7 +4,7 @@
 use crate::house::{House, fill, on_each_version, on_one_version, rows, started};
 use lifeboat_postgres_server::Installation;
 use lifeboat_postgres_server::testing::{ClusterOptions, TestCluster};
-use lifeboat_postgres_wal::Target as Point;
+use lifeboat_postgres_wal::{Lsn, Target as Point};
 use lifeboat_recovery::postgres::{ClusterOptions as RestoreOptions, ClusterQuestions, prove_cluster};
 use lifeboat_recovery::prove::{Proof, Verdict};
 use lifeboat_repository::tree::{Content, Entry};
@@ -57,6 +57,33 @@ fn pages_that_did_not_change_are_not_stored_again() {
             second.stats.new_bytes
         );
         assert_eq!(rows(&house.restored(&house.latest(), &options, "restored")), rows(&cluster));
+    });
+}
+
+#[test]
+fn where_nobody_follows_a_snapshot_stores_no_log_but_what_it_needs() {
+    on_each_version(|installation| {
+        let (house, options) = (House::new(), ClusterOptions::new(installation.clone()));
+        let cluster = TestCluster::start_with(options.clone());
+        fill(&cluster, 30_000);
+        house.protect(&cluster);
+        let first = rows(&cluster);
+        // More than a segment, which the server still has: nobody asked to keep it.
+        fill(&cluster, 60_000);
+        house.protect(&cluster);
+        let second = rows(&cluster);
+        let facts = house.latest().facts;
+        let log = &house.logs()[0];
+        let [own, later] = log.stretches.as_slice() else { panic!("{:?}", log.stretches) };
+        assert_eq!(later.start, facts.first_needed().0);
+        for stretch in [own, later] {
+            assert!(stretch.end - stretch.start <= facts.segment.bytes(), "{stretch:?}");
+        }
+        let points = house.points();
+        assert_eq!((points.recoverable.len(), points.holes.len()), (2, 1), "{points:?}");
+        assert_eq!(rows(&house.restored(&house.latest(), &options, "second")), second);
+        let between = Point::Lsn(Lsn(own.end));
+        assert_eq!(rows(&house.restored(&house.resolve(between).unwrap(), &options, "first")), first);
     });
 }
 

@@ -171,6 +171,19 @@ struct State {
     /// This session receives no more: what has arrived is published, and that is all.
     session_over: bool,
     failed: bool,
+    begins: Begins,
+    slot_is_made: bool,
+}
+
+/// Where a log begins that did not come this far.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Begins {
+    /// Where the log ends that is kept, or else with what the slot keeps: nothing in between is to be missing.
+    Kept,
+    /// Where somebody says once it is known.
+    Awaited,
+    /// With the segment of this position, whatever is missing before it.
+    At(Lsn),
 }
 
 impl Following {
@@ -204,6 +217,23 @@ impl Following {
         let idle = |state: &mut State| !state.status.connected && !state.failed && !state.stop;
         let waited = self.0.changed.wait_timeout_while(self.0.lock(), at_most, idle);
         waited.unwrap_or_else(PoisonError::into_inner).0.status.connected
+    }
+
+    /// Waits until the slot is made, so that the server keeps what it writes from now on; at most so long.
+    pub(crate) fn wait_until_kept(&self, at_most: Duration) -> bool {
+        let idle = |state: &mut State| !state.slot_is_made && !state.failed && !state.stop;
+        let waited = self.0.changed.wait_timeout_while(self.0.lock(), at_most, idle);
+        waited.unwrap_or_else(PoisonError::into_inner).0.slot_is_made
+    }
+
+    /// Says from which position on the log is needed, where that was awaited.
+    pub(crate) fn begin_at(&self, position: Lsn) {
+        let mut state = self.0.lock();
+        if state.begins == Begins::Awaited {
+            state.begins = Begins::At(position);
+        }
+        drop(state);
+        self.0.changed.notify_all();
     }
 }
 
@@ -262,6 +292,15 @@ impl Shared {
         status.send(durable, durable, Lsn::ZERO, false).map(drop)
     }
 
+    /// Says that the slot is made, and waits where it is still to be said from which position on the log is needed.
+    fn slot_is_made(&self) -> Begins {
+        let mut state = self.lock();
+        state.slot_is_made = true;
+        self.changed.notify_all();
+        let awaited = |state: &mut State| state.begins == Begins::Awaited && !state.stop;
+        self.changed.wait_while(state, awaited).unwrap_or_else(PoisonError::into_inner).begins
+    }
+
     /// Waits; false where it was told to stop meanwhile.
     fn pause(&self, time: Duration) -> bool {
         let waited = self.changed.wait_timeout_while(self.lock(), time, |state| !state.stop);
@@ -297,8 +336,15 @@ impl Follower {
             silent_for: Duration::ZERO,
             connected: false,
         };
-        let state =
-            State { status, heard: Stopwatch::start(), stop: false, session_over: false, failed: false };
+        let state = State {
+            status,
+            heard: Stopwatch::start(),
+            stop: false,
+            session_over: false,
+            failed: false,
+            begins: Begins::Kept,
+            slot_is_made: false,
+        };
         let shared = Arc::new(Shared {
             state: Mutex::new(state),
             changed: Condvar::new(),
@@ -307,6 +353,12 @@ impl Follower {
         });
         let (repository, dataset) = (repository.clone(), dataset.clone());
         (Self { options, repository, dataset, shared }, receiver)
+    }
+
+    /// The log is needed only from a position on that is not known yet: [`Following::begin_at`] says it. What was
+    /// written before it is not asked for, though the server may still have it.
+    pub(crate) fn await_beginning(&self) {
+        self.shared.lock().begins = Begins::Awaited;
     }
 
     /// A handle to watch and stop it with.

@@ -2,7 +2,7 @@
 
 use super::publish::publish;
 use super::start::{self, Start};
-use super::{FollowEvent, Follower, SlotChoice};
+use super::{Begins, FollowEvent, Follower, SlotChoice};
 use crate::cluster::Cluster;
 use crate::error::{PostgresStoreError, Result};
 use crate::lineage;
@@ -81,9 +81,18 @@ fn connected(follower: &Follower, begin: Begin) -> Result<Ended> {
     let mut log = follower.log(cluster.system);
     say_of_other_clusters(follower, &cluster)?;
     follower.warn_of(&cluster);
-    let promised = slot(&mut connection, &follower.options.slot)?;
+    let mut promised = slot(&mut connection, &follower.options.slot)?;
+    let needed = match follower.shared.slot_is_made() {
+        Begins::Kept => None,
+        Begins::At(position) => Some(position),
+        Begins::Awaited => return Ok(Ended::Stopped),
+    };
+    promised = needed.or(promised);
     let now = follower.now();
     let mut start = start::find_start(&mut connection, &cluster, promised, &mut log, now)?;
+    if needed.is_some_and(|needed| cluster.segment.start_of(needed) > start.first_new()) {
+        start = skip(follower, &cluster, promised, start, &mut log)?;
+    }
     match begin {
         Begin::WithinSegment(next) if next == start.first_new() => {
             start = start.within_segment(cluster.segment);
