@@ -1,14 +1,15 @@
 //! Targets for what a PostgreSQL server says, and for what people write of how to reach one.
 
 use lifeboat_base::Hint;
-use lifeboat_wire_postgres::{ConnectOptions, Host, HostSpec, fuzz_backend};
+use lifeboat_wire_postgres::{ConnectOptions, Host, HostSpec, fuzz_backend, fuzz_passfile};
 use std::path::{Path, PathBuf};
 
 /// A target: its corpus, and the function that says whether it takes an input.
 pub type Target = (&'static str, fn(&[u8]) -> bool);
 
 /// Every target of this module.
-pub const TARGETS: &[Target] = &[("postgres_backend", backend), ("postgres_options", options)];
+pub const TARGETS: &[Target] =
+    &[("postgres_backend", backend), ("postgres_options", options), ("postgres_passfile", passfile)];
 
 /// A server's messages: what is understood of the beginning is understood whatever follows.
 pub fn backend(bytes: &[u8]) -> bool {
@@ -93,4 +94,60 @@ impl Drop for ServiceFile {
     fn drop(&mut self) {
         drop(std::fs::remove_file(&self.0));
     }
+}
+
+/// Four lines that say who is looked for, then a password file. What is found is what libpq would take.
+pub fn passfile(bytes: &[u8]) -> bool {
+    let mut parts = bytes.splitn(5, |byte| *byte == b'\n');
+    let mut next = || std::str::from_utf8(parts.next()?).ok().map(str::to_owned);
+    let (Some(host), Some(port), Some(database), Some(user)) = (next(), next(), next(), next()) else {
+        return false;
+    };
+    let (wanted, Some(file)) = ([host, port, database, user], parts.next()) else { return false };
+    if bytes.contains(&0) || file.len() > 16 << 10 {
+        return false;
+    }
+    let found = fuzz_passfile(file, &wanted);
+    assert_eq!(found, as_libpq(file, &wanted).filter(|password| !password.is_empty()));
+    found.is_some()
+}
+
+/// The same, byte by byte, as libpq goes about it: the line is compared with what is looked for, not taken apart.
+fn as_libpq(file: &[u8], wanted: &[String; 4]) -> Option<Vec<u8>> {
+    file.split_inclusive(|byte| *byte == b'\n').find_map(|line| {
+        let end = line.iter().rposition(|byte| !b"\r\n".contains(byte)).map_or(0, |last| last + 1);
+        let line = line.get(..end).filter(|line| !line.is_empty() && line[0] != b'#')?;
+        let rest = wanted.iter().try_fold(line, |rest, token| behind(rest, token.as_bytes()))?;
+        Some(unescaped(rest))
+    })
+}
+
+/// What stands behind a field, if that is what is looked for.
+fn behind<'l>(line: &'l [u8], token: &[u8]) -> Option<&'l [u8]> {
+    if line.starts_with(b"*:") {
+        return Some(&line[2..]);
+    }
+    let (mut at, mut token) = (0, token.iter());
+    loop {
+        let escaped = line.get(at) == Some(&b'\\') && at + 1 < line.len();
+        at += usize::from(escaped);
+        match (line.get(at)?, token.next()) {
+            (b':', None) if !escaped => return Some(&line[at + 1..]),
+            (b':', Some(_)) if !escaped => return None,
+            (one, Some(other)) if one == other => at += 1,
+            _ => return None,
+        }
+    }
+}
+
+fn unescaped(field: &[u8]) -> Vec<u8> {
+    let (mut password, mut bytes) = (Vec::new(), field.iter().peekable());
+    while let Some(byte) = bytes.next() {
+        match byte {
+            b':' => break,
+            b'\\' => password.push(*bytes.next().unwrap_or(byte)),
+            _ => password.push(*byte),
+        }
+    }
+    password
 }

@@ -1,4 +1,4 @@
-//! For the fuzz targets in `fuzz/`: everything that reads a server's bytes, behind one door.
+//! For the fuzz targets in `fuzz/`: everything that reads a server's bytes, behind one door; and password files.
 
 use crate::inbox::Inbox;
 use crate::{backup, message, stream};
@@ -34,4 +34,10 @@ fn means(tag: u8, body: &[u8]) -> bool {
         b'd' => backup::fuzz_piece(body) | stream::fuzz_event(body),
         _ => message::Fields(body).text("text").is_ok(),
     }
+}
+
+/// For fuzzing: the password that a file with these bytes has for a host, port, database and user.
+#[doc(hidden)]
+pub fn fuzz_passfile(file: &[u8], wanted: &[String; 4]) -> Option<Vec<u8>> {
+    crate::options::fuzz_passfile(file, wanted)
 }

@@ -45,7 +45,7 @@ pub use backup::{BackupEnd, BackupMessage, BaseBackup, BaseBackupOptions, Manife
 pub use cancel::CancelHandle;
 pub use connection::{Connection, Purpose};
 pub use error::{PostgresError, ServerError, SessionFacts};
-pub use fuzzing::fuzz_backend;
+pub use fuzzing::{fuzz_backend, fuzz_passfile};
 pub use options::{
     ChannelBinding, ConnectOptions, Host, HostSpec, KeepAlive, OptionsError, PasswordSource,
     RootCertificates, SslMode, SslNegotiation, SslOptions, TargetSession,

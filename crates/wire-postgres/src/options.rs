@@ -14,7 +14,7 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-pub(crate) use passfile::{Lookup, look_up};
+pub(crate) use passfile::{Lookup, fuzz_passfile, look_up};
 
 /// How long one server may take to let us in where nobody says otherwise. libpq waits for ever; a backup that
 /// waits for ever looks like one that runs.

@@ -60,11 +60,21 @@ fn find(mut lines: impl BufRead, wanted: &[String; 4]) -> Lookup {
             Ok(1..) => {}
             Ok(0) | Err(_) => return Lookup::Nothing,
         }
+        if line.len() == LONGEST_LINE && !line.ends_with(b"\n") {
+            // What is left of it is no line of its own.
+            if lines.skip_until(b'\n').is_err() {
+                return Lookup::Nothing;
+            }
+            continue;
+        }
         while line.last().is_some_and(|byte| b"\r\n".contains(byte)) {
             let _ = line.pop();
         }
-        if let Some(password) = matching(&line, wanted) {
-            return Lookup::Found(Secret::new(password));
+        match matching(&line, wanted) {
+            // Whoever is named first without a password has none, whatever follows.
+            Some(password) if password.is_empty() => return Lookup::Nothing,
+            Some(password) => return Lookup::Found(Secret::new(password)),
+            None => {}
         }
     }
 }
@@ -76,25 +86,24 @@ fn matching(line: &[u8], wanted: &[String; 4]) -> Option<Vec<u8>> {
     }
     let mut rest = line;
     for expected in wanted {
-        let (field, behind) = field(rest, true);
+        let (field, behind) = field(rest);
         if rest.starts_with(b"*:") || field == expected.as_bytes() {
             rest = behind?;
         } else {
             return None;
         }
     }
-    let (password, _) = field(rest, false);
-    (!password.is_empty()).then_some(password)
+    Some(field(rest).0)
 }
 
-/// One field with its backslashes taken away, and what stands behind its colon. The last field may have
-/// colons of its own.
-fn field(text: &[u8], ends_at_colon: bool) -> (Vec<u8>, Option<&[u8]>) {
+/// One field with its backslashes taken away, and what stands behind its colon. So a colon ends the password too,
+/// unless a backslash stands before it.
+fn field(text: &[u8]) -> (Vec<u8>, Option<&[u8]>) {
     let mut value = Vec::new();
     let mut at = 0;
     while let Some(&byte) = text.get(at) {
         match byte {
-            b':' if ends_at_colon => return (value, Some(&text[at + 1..])),
+            b':' => return (value, Some(&text[at + 1..])),
             b'\\' if at + 1 < text.len() => {
                 at += 1;
                 value.push(text[at]);
@@ -104,4 +113,12 @@ fn field(text: &[u8], ends_at_colon: bool) -> (Vec<u8>, Option<&[u8]>) {
         at += 1;
     }
     (value, None)
+}
+
+/// For fuzzing: the password that a file with these bytes has for somebody.
+pub(crate) fn fuzz_passfile(file: &[u8], wanted: &[String; 4]) -> Option<Vec<u8>> {
+    match find(file, wanted) {
+        Lookup::Found(password) => Some(password.expose().to_vec()),
+        Lookup::Nothing | Lookup::Distrusted(_) => None,
+    }
 }

@@ -166,7 +166,7 @@ fn a_zero_byte_is_refused_wherever_it_comes_from() {
 fn a_password_file_is_read_as_libpq_reads_it() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("pgpass");
-    let text = "# no\r\nh:1:d:u:one\n\\*:1:d:u:never\n*:2:d\\:x:u:t\\:w\\\\o\r\nlocalhost:*:*:*:three:colon\n*:9:*:*:\n";
+    let text = "# no\r\nh:1:d:u:one\n\\*:1:d:u:never\n*:2:d\\:x:u:t\\:w\\\\o\r\nlocalhost:*:*:*:three:colon\n*:9:*:*:\n*:9:*:*:late\n";
     let mut file = std::fs::File::create(&path).unwrap();
     std::io::Write::write_all(&mut file, text.as_bytes()).unwrap();
     file.set_permissions(std::fs::Permissions::from_mode(0o600)).unwrap();
@@ -184,9 +184,22 @@ fn a_password_file_is_read_as_libpq_reads_it() {
     assert_eq!(find(name("h"), 1, "d", "u").as_deref(), Some("one"));
     assert_eq!(find(name("x"), 1, "d", "u"), None);
     assert_eq!(find(name("x"), 2, "d:x", "u").as_deref(), Some("t:w\\o"));
-    assert_eq!(find(Host::Directory("/tmp".into()), 5, "any", "body").as_deref(), Some("three:colon"));
+    assert_eq!(find(Host::Directory("/tmp".into()), 5, "any", "body").as_deref(), Some("three"));
     assert_eq!(find(Host::Directory("/elsewhere".into()), 5, "any", "body"), None);
     assert_eq!(find(name("x"), 9, "d", "u"), None);
+}
+
+#[test]
+fn what_is_left_of_a_line_that_is_too_long_is_no_line() {
+    let wanted = ["h", "1", "d", "u"].map(str::to_owned);
+    for (before, found) in [((64 << 10) - 1, None), (64 << 10, None), ((64 << 10) + 3, None), (70_000, None)]
+    {
+        let mut file = vec![b'x'; before];
+        file.extend_from_slice(b"h:1:d:u:no\n");
+        assert_eq!(super::passfile::fuzz_passfile(&file, &wanted), found, "{before}");
+        file.extend_from_slice(b"h:1:d:u:yes\n");
+        assert_eq!(super::passfile::fuzz_passfile(&file, &wanted), Some(b"yes".to_vec()), "{before}");
+    }
 }
 
 proptest! {

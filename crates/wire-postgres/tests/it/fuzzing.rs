@@ -119,6 +119,17 @@ fn stream(mut session: Connection) {
 }
 
 #[test]
+fn what_is_in_a_password_file_is_a_seed() {
+    for (kind, text) in [
+        ("plain", "db-1\n5432\napp\nbackup\n# ours\ndb-1:5432:app:backup:word\n"),
+        ("any", "db-1\n5432\nreplication\nbackup\nother:*:*:*:no\n*:*:replication:backup:wo\\:rd\\\\\r\n"),
+        ("escaped", "::1\n5433\na\\b\nu\n\\:\\:1:5433:a\\\\b:u:one:two\n"),
+    ] {
+        replay::seed(TARGETS, "postgres_passfile", kind, text.as_bytes());
+    }
+}
+
+#[test]
 fn what_people_write_is_a_seed() {
     for (kind, text) in [
         ("url", "postgres://backup:pass%40word@db-1.example:5433/app?sslmode=verify-full&application_name=x"),
