@@ -6,7 +6,6 @@ use super::server::Running;
 use super::tools::{Lifeboat, pg_basebackup};
 use super::watch::{Watcher, log_end};
 use super::{Bench, STANDBY, ledger, pgbench, progress};
-use crate::data::remove_all;
 use crate::error::BenchError;
 use crate::measure;
 use crate::stats::{Ratio, median, ratio};
@@ -152,7 +151,7 @@ impl Found {
 
 /// The load, the ledger and the follower at once, watched from outside.
 fn exposure(bench: &Bench<'_>, running: &Running, number: u32, found: &mut Found) -> Result<(), BenchError> {
-    let folder = bench.programs.folder(&bench.dir.join("exposure"))?;
+    let folder = bench.programs.folder(&bench.dir.join(format!("exposure-{number}")))?;
     let lifeboat = Lifeboat::init(&bench.programs, &bench.lifeboat, &folder.join("lifeboat"), &bench.log)?;
     let follower = followed(bench, running, &lifeboat, false)?;
     // So that there is a log to watch.
@@ -183,8 +182,7 @@ fn exposure(bench: &Bench<'_>, running: &Running, number: u32, found: &mut Found
     found.objects += arrivals.len();
     found.never += never;
     found.exposures.extend(each);
-    drop_slots(running)?;
-    remove_all(&folder)
+    drop_slots(running)
 }
 
 fn followed(
@@ -201,6 +199,10 @@ fn followed(
 }
 
 /// One measurement of the throughput, with one peer following or nobody.
+///
+/// What it leaves stays until the end: ext4 without a journal does not use an inode again that was freed within the
+/// last minute, and looks through all of them for each file that is created, so that a peer that creates files would
+/// pay for the removal of what came before it.
 fn rate(
     bench: &Bench<'_>,
     running: &Running,
@@ -208,7 +210,8 @@ fn rate(
     peer: Peer,
     found: &mut Found,
 ) -> Result<(), BenchError> {
-    let folder = bench.programs.folder(&bench.dir.join("peer"))?;
+    let folder = format!("{number}-{}", peer.name().replace([' ', ','], "-"));
+    let folder = bench.programs.folder(&bench.dir.join(folder))?;
     let following = Following::start(bench, running, peer, &folder)?;
     running.checkpoint()?;
     bench.settle()?;
@@ -231,8 +234,7 @@ fn rate(
     progress(&format!("round {} {}: {rate:.0} tps", number + 1, peer.name()));
     found.rates.entry(peer).or_default().push(rate);
     found.used.extend(following.stop()?);
-    drop_slots(running)?;
-    remove_all(&folder)
+    drop_slots(running)
 }
 
 /// Whoever is attached to the server.

@@ -12,6 +12,7 @@ use crate::ids::{RepositoryId, WriterId};
 use crate::keys::EpochKeys;
 use lifeboat_objects::MAX_OBJECT_BYTES;
 use minicbor::{Decode, Encode};
+use std::cell::RefCell;
 
 /// The format that this release writes, and the newest that it reads.
 pub const FORMAT: u32 = 1;
@@ -211,8 +212,14 @@ pub(crate) fn wrap(
     Ok(bytes)
 }
 
+thread_local! {
+    /// Kept, since making one costs as much as a small object's compression.
+    static COMPRESSOR: RefCell<Option<zstd::bulk::Compressor<'static>>> =
+        RefCell::new(zstd::bulk::Compressor::new(3).ok());
+}
+
 fn compress(payload: &[u8]) -> Option<Vec<u8>> {
-    let compressed = zstd::bulk::compress(payload, 3).ok()?;
+    let compressed = COMPRESSOR.with_borrow_mut(|compressor| compressor.as_mut()?.compress(payload).ok())?;
     let length = u32::try_from(payload.len()).ok()?;
     let mut framed = length.to_le_bytes().to_vec();
     framed.extend_from_slice(&compressed);

@@ -119,14 +119,22 @@ pub fn export_cluster(
 /// the point is.
 fn plain_leg(path: &RecoveryPath) -> Result<Leg> {
     let resolution = &path.resolution;
-    let end = if resolution.inclusive { resolution.log_needed } else { resolution.stop };
-    let way = legs(&path.facts, &path.history, end.max(path.facts.stop)).unwrap_or_default();
+    let way = legs(&path.facts, &path.history, plain_end(path)).unwrap_or_default();
     match <[Leg; 1]>::try_from(way) {
         Ok([leg]) => Ok(leg),
         Err(_) => {
             Err(RecoveryError::LaterTimeline { snapshot: path.facts.timeline, point: resolution.timeline })
         }
     }
+}
+
+/// A segment that was switched away from is empty behind the switch, and need not be there to its end: the log
+/// that is there bounds what is asked for.
+fn plain_end(path: &RecoveryPath) -> Lsn {
+    let resolution = &path.resolution;
+    let end = if resolution.inclusive { resolution.log_needed } else { resolution.stop };
+    let there = path.legs.last().map_or(end, |leg| Lsn(leg.positions.end));
+    end.max(path.facts.stop).min(there)
 }
 
 struct Export<'e> {

@@ -3,7 +3,7 @@
 use crate::house::{House, fill, flushed, on_each_version, on_one_version, rows};
 use lifeboat_postgres_server::Installation;
 use lifeboat_postgres_server::testing::{ClusterOptions, TestCluster, test_installations};
-use lifeboat_postgres_wal::{Edge, SegmentName, SegmentSize, Target as Point, TimelineId};
+use lifeboat_postgres_wal::{Edge, Lsn, SegmentName, SegmentSize, Target as Point, TimelineId};
 use lifeboat_recovery::RecoveryError;
 use lifeboat_recovery::postgres::{
     ClusterFormat, ExportOptions, ExportedCluster, WalRange, export_cluster, export_wal,
@@ -108,6 +108,31 @@ fn a_directory_starts_by_itself_where_it_was_asked_to_end() {
         let again =
             try_export(&house, &house.latest(), &house.place.path().join("alone"), &ExportOptions::default());
         assert!(matches!(again, Err(RecoveryError::NotEmpty(_))));
+    });
+}
+
+/// The last record switches to the next segment, so that it ends where that begins; of the zeros behind it the log
+/// has as many as had arrived.
+#[test]
+fn a_segment_that_was_switched_away_from_need_not_be_there_to_its_end() {
+    on_one_version(|installation| {
+        let house = House::new();
+        let cluster = TestCluster::start(installation);
+        fill(&cluster, 100);
+        let followed = house.follow(&cluster);
+        house.protect(&cluster);
+        fill(&cluster, 10);
+        followed.catch_up(&cluster);
+        followed.stop();
+        let mut path = house.latest();
+        let there = path.legs.last().unwrap().positions.end;
+        let next = SegmentSize::DEFAULT.start_of(Lsn(there)).after(SegmentSize::DEFAULT.bytes());
+        assert!(there < next.0, "the log ends within a segment");
+        path.resolution.log_needed = next;
+        let exported = export(&house, &path, "switched", ClusterFormat::Directory);
+        assert_eq!(exported.ends_at, Lsn(there));
+        let started = start_plainly(installation, &house.place.path().join("switched"));
+        assert_eq!(rows(&started), rows(&cluster));
     });
 }
 
