@@ -1,14 +1,14 @@
-//! Target for the settings of a restored cluster. What a file says is read here as PostgreSQL's own scanner of
+//! Targets for the settings of a restored cluster, and for the files of a spool. What a file says is read here as PostgreSQL's own scanner of
 //! configuration files reads it, so that it is PostgreSQL's opinion that ours is held against.
 
 use lifeboat_postgres_wal::{Lsn, TimelineId};
-use lifeboat_store_postgres::{AtTarget, RecoverySettings, with_recovery};
+use lifeboat_store_postgres::{AtTarget, RecoverySettings, fuzz_spool, with_recovery};
 
 /// A target: its corpus, and the function that says whether it takes an input.
 pub type Target = (&'static str, fn(&[u8]) -> bool);
 
 /// Every target of this module.
-pub const TARGETS: &[Target] = &[("postgres_settings", settings)];
+pub const TARGETS: &[Target] = &[("postgres_settings", settings), ("postgres_spool", fuzz_spool)];
 
 /// `postgresql.conf`, `postgresql.auto.conf` and a `restore_command`, separated by zero bytes: nothing before what
 /// is added changes, PostgreSQL reads what is added as it was meant, and what is said to be taken back is what

@@ -1,6 +1,6 @@
 //! What a person types: every command, argument and default, and nothing of what they do.
 
-use clap::{Args, Parser, Subcommand, ValueHint};
+use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 use lifeboat_postgres_wal::Lsn;
 use lifeboat_repository::ids::WriterId;
 use std::ffi::OsString;
@@ -342,8 +342,14 @@ pub(crate) struct FollowArgs {
     /// How often to say how far it is
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = duration)]
     pub(crate) say_every: std::time::Duration,
-    /// Let commits wait until they are durable in the repository: nothing that was acknowledged is lost. A
-    /// watchdog sees to it that no commit waits longer than --max-wait
+    /// Where the log must be durable before it is acknowledged to the server: in the repository, or in a synced
+    /// file on this host, which must not be the server's [default: what the plan says, else repository]
+    #[arg(long, value_enum)]
+    pub(crate) ack: Option<AckArg>,
+    #[command(flatten)]
+    pub(crate) spool: SpoolArgs,
+    /// Let commits wait until they are durable in the repository or the spool: nothing that was acknowledged is lost
+    /// with the server. A watchdog sees to it that no commit waits longer than --max-wait
     #[arg(long)]
     pub(crate) synchronous: bool,
     /// The longest time that a commit may wait; then commits go on without us until we have caught up
@@ -352,6 +358,26 @@ pub(crate) struct FollowArgs {
     /// Take no snapshot where one is needed, only the log
     #[arg(long)]
     pub(crate) no_snapshot: bool,
+}
+
+/// Where the log must be durable before it is acknowledged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum AckArg {
+    /// In the repository.
+    Repository,
+    /// In the spool of this host.
+    Spool,
+}
+
+/// Where the spool is.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct SpoolArgs {
+    /// The folder of spools; each dataset has its own in it [default: what the plan says]
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub(crate) spool: Option<PathBuf>,
+    /// How much of the disk a dataset's spool may take; while it is full nothing is acknowledged [default: 16GiB]
+    #[arg(long, value_name = "SIZE", value_parser = size)]
+    pub(crate) spool_limit: Option<u64>,
 }
 
 #[derive(Debug, Args)]
@@ -438,6 +464,13 @@ pub(crate) enum WalCommand {
         file: String,
         /// Where it goes (%p)
         destination: PathBuf,
+    },
+    /// Publish what a follower that was killed has left in its spool; no server is needed
+    Drain {
+        /// The dataset
+        dataset: String,
+        #[command(flatten)]
+        spool: SpoolArgs,
     },
     /// Keep some files ready that the server will ask for; `wal fetch` starts it
     #[command(hide = true)]
@@ -623,6 +656,24 @@ fn duration(text: &str) -> Result<std::time::Duration, String> {
         .ok_or_else(|| "that is too long".to_owned())
 }
 
+/// A size with its unit, as a person writes it.
+pub(crate) fn size(text: &str) -> Result<u64, String> {
+    let split = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(split);
+    let number: u64 =
+        number.parse().map_err(|_| "write a number and a unit: 512MiB, 16GiB, 1TiB".to_owned())?;
+    let bytes = match unit {
+        "MiB" => 1 << 20,
+        "GiB" => 1 << 30,
+        "TiB" => 1 << 40,
+        "MB" => 1_000_000,
+        "GB" => 1_000_000_000,
+        "TB" => 1_000_000_000_000,
+        _ => return Err("the unit is one of MiB, GiB, TiB, MB, GB, TB".to_owned()),
+    };
+    number.checked_mul(bytes).ok_or_else(|| "that is too much".to_owned())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -639,6 +690,15 @@ mod tests {
         assert_eq!(fingerprint(&format!(" {}\n", printed.to_uppercase())).unwrap().to_string(), printed);
         for bad in ["", "00ff", "zz"] {
             assert!(fingerprint(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn sizes_are_read() {
+        assert_eq!(size("16GiB"), Ok(16 << 30));
+        assert_eq!(size("5MB"), Ok(5_000_000));
+        for bad in ["", "MiB", "5", "5K", "-5MB", "99999999TiB"] {
+            assert!(size(bad).is_err(), "{bad}");
         }
     }
 

@@ -14,6 +14,8 @@ pub(crate) enum Outcome {
     Failed,
     Inconclusive,
     LeftOut,
+    /// What could not be begun since it was asked for wrongly.
+    Refused,
 }
 
 impl Outcome {
@@ -21,15 +23,18 @@ impl Outcome {
         match self {
             Self::Done => 0,
             Self::Failed => 1,
+            Self::Refused => 2,
             Self::Inconclusive => 4,
             Self::LeftOut => 5,
         }
     }
 
-    /// Over several datasets the worst wins: 1, 4, 5, 0.
+    /// Over several datasets the worst wins: 1, 2, 4, 5, 0.
     pub(crate) fn worse(self, other: Self) -> Self {
         let rank = |outcome| {
-            [Self::Done, Self::LeftOut, Self::Inconclusive, Self::Failed].iter().position(|o| *o == outcome)
+            [Self::Done, Self::LeftOut, Self::Inconclusive, Self::Refused, Self::Failed]
+                .iter()
+                .position(|o| *o == outcome)
         };
         if rank(other) > rank(self) { other } else { self }
     }
@@ -114,6 +119,7 @@ mod tests {
         assert_eq!(Done.worse(LeftOut), LeftOut);
         assert_eq!(Inconclusive.worse(LeftOut), Inconclusive);
         assert_eq!(LeftOut.worse(Failed), Failed);
+        assert_eq!((Refused.worse(Failed), Inconclusive.worse(Refused)), (Failed, Refused));
         assert_eq!(Failed.worse(Done), Failed);
     }
 }

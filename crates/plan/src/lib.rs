@@ -11,6 +11,10 @@ use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 
+mod protect;
+
+pub use protect::{Ack, ProtectPlan};
+
 /// What a plan file is called, unless another is named.
 pub const FILE_NAME: &str = "lifeboat.toml";
 
@@ -46,6 +50,8 @@ pub struct DatasetPlan {
     pub exclude: Vec<String>,
     /// What is kept of its snapshots.
     pub retain: Option<Retain>,
+    /// How its log is kept.
+    pub protect: Option<ProtectPlan>,
 }
 
 /// What is kept of a dataset's snapshots: the newest of each of so many hours, days, weeks and months that
@@ -104,9 +110,11 @@ impl Plan {
     }
 }
 
-/// From serde's message ``unknown field `x`, expected one of `a`, `b` ``.
+/// From serde's message ``unknown field `x`, expected one of `a`, `b` ``, or the same of a variant.
 fn nearest_key(message: &str) -> Option<String> {
-    let mut quoted = message.strip_prefix("unknown field ")?.split('`').skip(1).step_by(2);
+    let unknown = ["unknown field ", "unknown variant "];
+    let mut quoted =
+        unknown.iter().find_map(|unknown| message.strip_prefix(unknown))?.split('`').skip(1).step_by(2);
     let unknown = quoted.next()?;
     let nearest = quoted.min_by_key(|known| distance(unknown, known))?;
     (distance(unknown, nearest) <= unknown.len().max(3) / 2).then(|| nearest.to_owned())
@@ -146,6 +154,22 @@ mod tests {
         assert_eq!(plan.repository.unwrap().url, "file:./repo");
         let retain = plan.datasets["tree"].retain.unwrap();
         assert_eq!((retain.hourly, retain.monthly, retain.at_least.unwrap().get()), (24, 0, 3));
+    }
+
+    #[test]
+    fn a_plan_says_where_log_must_be_durable() {
+        let protect = |text: &str| {
+            let plan = Plan::parse(&format!("[datasets.x]\nstore = \"a\"\nprotect = {text}\n"), "p.toml")?;
+            Ok::<_, PlanError>(plan.datasets["x"].protect.clone().unwrap())
+        };
+        assert_eq!(protect("{}").unwrap(), ProtectPlan::default());
+        let spooled = protect(r#"{ ack = "spool", spool = "/var/spool/lifeboat", spool_limit = "2GiB" }"#);
+        let spooled = spooled.unwrap();
+        assert_eq!((spooled.ack, spooled.spool.as_deref()), (Ack::Spool, Some("/var/spool/lifeboat")));
+        let hint = |text: &str| protect(text).unwrap_err().hint();
+        assert_eq!(hint("{ acks = \"spool\" }").as_deref(), Some("Did you mean `ack`?"));
+        assert_eq!(hint("{ ack = \"spol\" }").as_deref(), Some("Did you mean `spool`?"));
+        assert!(protect("{ ack = 7 }").is_err());
     }
 
     #[test]

@@ -161,6 +161,7 @@ impl RecoveryError {
         match self {
             Self::Pattern(_) | Self::Name(_) | Self::UnknownTarget(_) | Self::NoTablespace { .. } => true,
             Self::NothingBetween { .. } => true,
+            Self::Cluster(error) => error.is_usage(),
             Self::Import(error) => error.is_usage(),
             _ => false,
         }

@@ -330,7 +330,8 @@ impl Repository {
         &self.environment.clock
     }
 
-    pub(crate) fn id(&self) -> RepositoryId {
+    /// Which repository it is, wherever it lies.
+    pub fn id(&self) -> RepositoryId {
         self.config.repository
     }
 

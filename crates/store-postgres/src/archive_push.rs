@@ -8,7 +8,7 @@
 //! Failpoints: `postgres::push-compared`, `postgres::push-appended`.
 
 use crate::lineage::{self, WAL_KIND};
-use crate::sink::{RepositoryLog, WalSink, histories};
+use crate::sink::{RepositoryLog, histories};
 use lifeboat_base::clock::Clock;
 use lifeboat_base::{Hint, failpoint};
 use lifeboat_postgres_wal::{
@@ -443,13 +443,13 @@ fn is_new_cluster(catalogue: &LogCatalogue, system: SystemId) -> bool {
     any && !known
 }
 
-fn stretches_of(catalogue: &LogCatalogue, lineage: &Lineage) -> Vec<LogExtent> {
+pub(crate) fn stretches_of(catalogue: &LogCatalogue, lineage: &Lineage) -> Vec<LogExtent> {
     let log = catalogue.lineages().into_iter().find(|log| log.lineage == *lineage);
     log.map(|log| log.stretches).unwrap_or_default()
 }
 
 /// What of a range is there, and what is missing, both ascending.
-fn divide(range: Range<u64>, stretches: &[LogExtent]) -> (Vec<Range<u64>>, Vec<Range<u64>>) {
+pub(crate) fn divide(range: Range<u64>, stretches: &[LogExtent]) -> (Vec<Range<u64>>, Vec<Range<u64>>) {
     let (mut known, mut missing, mut position) = (Vec::new(), Vec::new(), range.start);
     for stretch in stretches.iter().filter(|s| s.end > range.start && s.start < range.end) {
         let (from, to) = (stretch.start.max(position), stretch.end.min(range.end));

@@ -1,6 +1,8 @@
 //! What can go wrong between a server and a repository.
 
 use crate::facts::FactError;
+use crate::host::SameHost;
+use crate::spool::SpoolError;
 use lifeboat_base::Hint;
 use lifeboat_postgres_wal::{End, Lsn, SystemId, TargetError, TimelineId};
 use lifeboat_repository::ids::DatasetName;
@@ -25,6 +27,15 @@ pub enum PostgresStoreError {
     /// The log in the repository failed.
     #[error(transparent)]
     Log(#[from] LogError),
+    /// The spool failed.
+    #[error(transparent)]
+    Spool(#[from] SpoolError),
+    /// The server is on this host, and so would be what it acknowledges.
+    #[error("the spool would be on the server's own host: {why}")]
+    SpoolBesideServer {
+        /// What shows that.
+        why: SameHost,
+    },
     /// A snapshot does not say what it must.
     #[error(transparent)]
     Facts(#[from] FactError),
@@ -130,9 +141,11 @@ pub enum PostgresStoreError {
         #[source]
         target: Box<TargetError>,
     },
-    /// The repository takes nothing.
-    #[error("the repository has taken nothing for {} s", since.as_secs())]
+    /// Nothing can be made durable.
+    #[error("the {what} has taken nothing for {} s", since.as_secs())]
     RepositoryAway {
+        /// The repository, or the spool.
+        what: &'static str,
         /// For how long.
         since: Duration,
     },
@@ -146,6 +159,27 @@ pub enum PostgresStoreError {
     },
 }
 
+impl PostgresStoreError {
+    /// Whether trying again may help without anybody doing anything here.
+    pub(crate) fn is_passing(&self) -> bool {
+        match self {
+            Self::Server(error) => error.is_transient(),
+            Self::Spool(error) => error.is_passing(),
+            Self::Repository(_) | Self::Log(_) | Self::RepositoryAway { .. } => true,
+            _ => false,
+        }
+    }
+
+    /// Whether it was called wrongly.
+    pub fn is_usage(&self) -> bool {
+        match self {
+            Self::Spool(error) => error.is_usage(),
+            Self::SpoolBesideServer { .. } => true,
+            _ => false,
+        }
+    }
+}
+
 impl Hint for PostgresStoreError {
     fn hint(&self) -> Option<String> {
         let hint = match self {
@@ -153,6 +187,10 @@ impl Hint for PostgresStoreError {
             Self::Repository(error) => return error.hint(),
             Self::Log(error) => return error.hint(),
             Self::Facts(error) => return error.hint(),
+            Self::Spool(error) => return error.hint(),
+            Self::SpoolBesideServer { .. } => {
+                "What is kept beside the server is lost with it, so that it must not count as kept. Run this on another host, or acknowledge by the repository (--ack repository)."
+            }
             Self::NotServed { .. } => {
                 "Use PostgreSQL 15 or newer, built with the usual 8 KiB blocks of WAL; `pg_controldata` shows what a cluster has."
             }
@@ -181,7 +219,7 @@ impl Hint for PostgresStoreError {
                 _ => return None,
             },
             Self::RepositoryAway { .. } => {
-                "Look at where the repository lies; what is missing is sent again once it is back."
+                "Look at where it lies; what is missing is sent again once it is back."
             }
             Self::WalMissing { .. } => {
                 "Look into the server's log for its WAL sender, and whether `lifeboat follow` runs for this dataset; then run the backup again."

@@ -15,6 +15,7 @@ mod cluster;
 mod error;
 mod facts;
 mod follow;
+mod host;
 pub mod lineage;
 mod pending;
 pub mod points;
@@ -24,6 +25,7 @@ mod resolve;
 mod segments;
 mod settings;
 mod sink;
+mod spool;
 pub mod synchronous;
 mod tree;
 
@@ -32,7 +34,8 @@ pub use backup::{Asked, BackupOptions, TakenBackup, stream_backup};
 pub use cluster::Cluster;
 pub use error::{PostgresStoreError, Result};
 pub use facts::{FactError, SnapshotFacts, Tablespace};
-pub use follow::{FollowEvent, FollowOptions, FollowStatus, Follower, Following, SlotChoice};
+pub use follow::{FollowEvent, FollowOptions, FollowStatus, Follower, Following, SlotChoice, Spooling};
+pub use host::{Elsewhere, SameHost};
 pub use pending::WalStretch;
 pub use proof::{Answers, ProofQuery, TableRows, question, verify_checksums};
 pub use protect::{ClusterSource, MARKER_PREFIX, Protected, protect, slot_name};
@@ -40,6 +43,9 @@ pub use resolve::{RecoveryPath, RecoveryTarget, resolve, target_time};
 pub use segments::{Leg, WalSource, legs};
 pub use settings::{AtTarget, Inclusive, Neutralised, RecoverySettings, with_recovery};
 pub use sink::{KeptHistory, RepositoryLog, WalSink, histories};
+pub use spool::{
+    DEFAULT_SPOOL_LIMIT_BYTES, Drained, Spool, SpoolError, SpoolOwner, SpoolStatus, drain, fuzz_spool,
+};
 
 /// What the store is called in a snapshot.
 pub const STORE: &str = "postgres";

@@ -30,6 +30,15 @@ impl WalStretch {
     pub fn end(&self) -> Lsn {
         self.start.after(self.bytes.len() as u64)
     }
+
+    /// The bytes between two positions, as far as they lie within it.
+    pub(crate) fn part(&self, range: &std::ops::Range<u64>) -> &[u8] {
+        let offset = |position: u64| {
+            let offset = position.saturating_sub(self.start.0).min(self.bytes.len() as u64);
+            usize::try_from(offset).unwrap_or(self.bytes.len())
+        };
+        self.bytes.get(offset(range.start)..offset(range.end)).unwrap_or_default()
+    }
 }
 
 /// When what has gathered is published.

@@ -264,6 +264,8 @@ fn note_of(event: FollowEvent) -> Option<String> {
         FollowEvent::Streaming { .. }
         | FollowEvent::Switched { .. }
         | FollowEvent::NotPublished { .. }
+        | FollowEvent::NotSpooled { .. }
+        | FollowEvent::Spooled { .. }
         | FollowEvent::Disconnected { .. } => None,
     }
 }

@@ -1,5 +1,7 @@
 //! Where WAL becomes durable.
 
+use crate::archive_push::{divide, stretches_of};
+use crate::error::{PostgresStoreError, Result};
 use crate::lineage::{self, HISTORY_KIND, WAL_KIND};
 use crate::pending::WalStretch;
 use lifeboat_base::clock::Timestamp;
@@ -8,7 +10,8 @@ use lifeboat_repository::ids::DatasetName;
 use lifeboat_repository::{
     Lineage, LogCatalogue, LogError, LogExtent, LogPayload, LogReader, LogWriter, Repository,
 };
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 use std::sync::Arc;
 
 /// What a follower hands its WAL to. When a call has returned, what it was given survives the loss of the
@@ -18,19 +21,35 @@ pub trait WalSink: Send {
     ///
     /// # Errors
     /// Where nobody knows whether it is durable.
-    fn append(&mut self, stretch: &WalStretch) -> Result<(), LogError>;
+    fn append(&mut self, stretch: &WalStretch) -> Result<()>;
 
     /// Goes on behind a hole: what lies before `position` cannot be had any more.
     ///
     /// # Errors
     /// Where the log has passed that position.
-    fn skip_to(&mut self, timeline: TimelineId, position: Lsn) -> Result<(), LogError>;
+    fn skip_to(&mut self, timeline: TimelineId, position: Lsn) -> Result<()>;
 
     /// Keeps the history of a timeline.
     ///
     /// # Errors
     /// Where it could not be made durable.
-    fn keep_history(&mut self, timeline: TimelineId, content: &[u8], now: Timestamp) -> Result<(), LogError>;
+    fn keep_history(&mut self, timeline: TimelineId, content: &[u8], now: Timestamp) -> Result<()>;
+}
+
+/// A log that is followed: where it ends is where following goes on.
+pub(crate) trait FollowedLog: WalSink {
+    /// The cluster.
+    fn system(&self) -> SystemId;
+    /// The clusters of which there is any log under the dataset's name.
+    fn systems(&mut self) -> Result<BTreeSet<SystemId>>;
+    /// The timelines of which there is any log, ascending.
+    fn timelines(&mut self) -> Result<Vec<TimelineId>>;
+    /// Where the log of a timeline ends; `None` where there is none of it.
+    fn end(&mut self, timeline: TimelineId) -> Result<Option<Lsn>>;
+    /// The last bytes of a timeline's log, at most so many, and where they begin.
+    fn tail(&mut self, timeline: TimelineId, most: u64) -> Result<Option<(Lsn, Vec<u8>)>>;
+    /// What is known of how a timeline began.
+    fn history(&mut self, timeline: TimelineId) -> Result<Option<TimelineHistory>>;
 }
 
 /// The log of a dataset in a repository.
@@ -122,6 +141,97 @@ impl RepositoryLog {
         let mut kept = histories(&self.repository, &self.dataset, self.system)?;
         Ok(kept.remove(&timeline).map(|kept| kept.history))
     }
+
+    /// The clusters of which there is any log under the dataset's name.
+    ///
+    /// # Errors
+    /// Where the logs cannot be listed.
+    pub fn systems(&self) -> Result<BTreeSet<SystemId>, LogError> {
+        let catalogue = LogCatalogue::read(&self.repository, &self.dataset)?;
+        let lineages = catalogue.lineages();
+        let parsed = lineages.iter().filter_map(|log| lineage::parse(log.lineage.as_str()));
+        Ok(parsed.map(|(system, _)| system).collect())
+    }
+
+    /// Keeps the history of a timeline, unless it is kept.
+    ///
+    /// # Errors
+    /// Where it could not be made durable.
+    pub fn keep_history(
+        &mut self,
+        timeline: TimelineId,
+        content: &[u8],
+        now: Timestamp,
+    ) -> Result<(), LogError> {
+        let kept = histories(&self.repository, &self.dataset, self.system)?;
+        if kept.contains_key(&timeline) {
+            return Ok(());
+        }
+        let lineage = lineage::of_histories(self.system)?;
+        let signer = self.repository.writer()?;
+        let position = u64::from(timeline.0);
+        let mut writer = LogWriter::open_at(&self.repository, &signer, &self.dataset, &lineage, position)?;
+        let extent = LogExtent { start: position, end: position + 1, first: now, last: now };
+        writer.append(extent, HISTORY_KIND, &LogPayload::Units(vec![content.to_vec()])).map(|_| ())
+    }
+
+    /// Makes a stretch durable wherever it lies: behind the end, or else what of it is missing. What the log has
+    /// already must be the same.
+    pub(crate) fn fit(&mut self, stretch: &WalStretch) -> Result<()> {
+        match self.end(stretch.timeline)? {
+            Some(end) if end != stretch.start => {
+                let filled = self.fill(stretch);
+                self.look_again();
+                filled
+            }
+            _ => self.append(stretch),
+        }
+    }
+
+    fn fill(&self, stretch: &WalStretch) -> Result<()> {
+        let lineage = lineage::of_timeline(self.system, stretch.timeline)?;
+        let catalogue = LogCatalogue::read(&self.repository, &self.dataset)?;
+        let (known, missing) = divide(stretch.start.0..stretch.end().0, &stretches_of(&catalogue, &lineage));
+        for range in known {
+            self.compare(stretch, &catalogue, &lineage, range)?;
+        }
+        for range in missing {
+            let signer = self.repository.writer()?;
+            let mut writer =
+                LogWriter::open_at(&self.repository, &signer, &self.dataset, &lineage, range.start)?;
+            let payload = LogPayload::Bytes(stretch.part(&range).to_vec());
+            let (start, end) = (range.start, range.end);
+            let extent = LogExtent { start, end, first: stretch.first, last: stretch.last };
+            writer.append(extent, WAL_KIND, &payload)?;
+        }
+        Ok(())
+    }
+
+    /// Whether the log says the same of a part of a stretch.
+    fn compare(
+        &self,
+        stretch: &WalStretch,
+        catalogue: &LogCatalogue,
+        lineage: &Lineage,
+        range: Range<u64>,
+    ) -> Result<()> {
+        for piece in LogReader::over(catalogue.clone(), lineage, range) {
+            let piece = piece?;
+            let LogPayload::Bytes(kept) = piece.payload else {
+                return Err(PostgresStoreError::NotWal { kind: piece.kind });
+            };
+            let ours = stretch.part(&(piece.start..piece.end));
+            if let Some(at) = kept.iter().zip(ours).position(|(kept, byte)| kept != byte) {
+                let at = Lsn(piece.start).after(at as u64);
+                return Err(PostgresStoreError::Diverged {
+                    system: self.system,
+                    timeline: stretch.timeline,
+                    at,
+                });
+            }
+        }
+        Ok(())
+    }
 }
 
 fn last_stretch_start(catalogue: &LogCatalogue, lineage: &Lineage, end: Lsn) -> Option<u64> {
@@ -130,7 +240,7 @@ fn last_stretch_start(catalogue: &LogCatalogue, lineage: &Lineage, end: Lsn) -> 
 }
 
 impl WalSink for RepositoryLog {
-    fn append(&mut self, stretch: &WalStretch) -> Result<(), LogError> {
+    fn append(&mut self, stretch: &WalStretch) -> Result<()> {
         let extent = LogExtent {
             start: stretch.start.0,
             end: stretch.end().0,
@@ -146,21 +256,38 @@ impl WalSink for RepositoryLog {
         Ok(())
     }
 
-    fn skip_to(&mut self, timeline: TimelineId, position: Lsn) -> Result<(), LogError> {
-        self.writer(timeline)?.skip_to(position.0)
+    fn skip_to(&mut self, timeline: TimelineId, position: Lsn) -> Result<()> {
+        Ok(self.writer(timeline)?.skip_to(position.0)?)
     }
 
-    fn keep_history(&mut self, timeline: TimelineId, content: &[u8], now: Timestamp) -> Result<(), LogError> {
-        let kept = histories(&self.repository, &self.dataset, self.system)?;
-        if kept.contains_key(&timeline) {
-            return Ok(());
-        }
-        let lineage = lineage::of_histories(self.system)?;
-        let signer = self.repository.writer()?;
-        let position = u64::from(timeline.0);
-        let mut writer = LogWriter::open_at(&self.repository, &signer, &self.dataset, &lineage, position)?;
-        let extent = LogExtent { start: position, end: position + 1, first: now, last: now };
-        writer.append(extent, HISTORY_KIND, &LogPayload::Units(vec![content.to_vec()])).map(|_| ())
+    fn keep_history(&mut self, timeline: TimelineId, content: &[u8], now: Timestamp) -> Result<()> {
+        Ok(Self::keep_history(self, timeline, content, now)?)
+    }
+}
+
+impl FollowedLog for RepositoryLog {
+    fn system(&self) -> SystemId {
+        Self::system(self)
+    }
+
+    fn systems(&mut self) -> Result<BTreeSet<SystemId>> {
+        Ok(Self::systems(self)?)
+    }
+
+    fn timelines(&mut self) -> Result<Vec<TimelineId>> {
+        Ok(Self::timelines(self)?)
+    }
+
+    fn end(&mut self, timeline: TimelineId) -> Result<Option<Lsn>> {
+        Ok(Self::end(self, timeline)?)
+    }
+
+    fn tail(&mut self, timeline: TimelineId, most: u64) -> Result<Option<(Lsn, Vec<u8>)>> {
+        Ok(Self::tail(self, timeline, most)?)
+    }
+
+    fn history(&mut self, timeline: TimelineId) -> Result<Option<TimelineHistory>> {
+        Ok(Self::history(self, timeline)?)
     }
 }
 

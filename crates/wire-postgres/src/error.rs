@@ -6,6 +6,7 @@ use crate::options::{OptionsError, PasswordSource};
 use lifeboat_postgres_wal::Lsn;
 use std::fmt;
 use std::io;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -63,6 +64,8 @@ pub struct SessionFacts {
     pub encrypted: bool,
     /// The address that the server sees, where nothing between us changes it.
     pub local_address: Option<String>,
+    /// The address that we reach the server at; `None` where there is no network between.
+    pub peer_address: Option<IpAddr>,
     /// Where the password came from.
     pub password: PasswordSource,
 }

@@ -5,7 +5,7 @@
 use crate::options::KeepAlive;
 use rustix::event::{PollFd, PollFlags, Timespec};
 use std::io::{self, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
@@ -110,6 +110,14 @@ impl Socket {
     pub(crate) fn local_address(&self) -> Option<String> {
         match self {
             Self::Tcp(stream) => stream.local_addr().ok().map(|address| address.ip().to_string()),
+            Self::Unix(_) => None,
+        }
+    }
+
+    /// The address of the other side.
+    pub(crate) fn peer_address(&self) -> Option<IpAddr> {
+        match self {
+            Self::Tcp(stream) => stream.peer_addr().ok().map(|address| address.ip()),
             Self::Unix(_) => None,
         }
     }

@@ -254,6 +254,7 @@ impl<'o> Attempt<'o> {
             unix: matches!(self.address, Address::Unix(_)),
             encrypted,
             local_address: socket.local_address(),
+            peer_address: socket.peer_address(),
             password: self.source.clone(),
         }
     }

@@ -2,10 +2,11 @@
 
 use crate::args::FollowArgs;
 use crate::commands::backup::store_of;
-use crate::context::{Context, dataset_name};
+use crate::commands::spool;
+use crate::context::{Context, dataset_name, host_name};
 use crate::failure::{Failure, Outcome};
 use crate::guard::refuse_url;
-use crate::output::{Output, duration, write_stdout};
+use crate::output::{Output, bytes, duration, write_stdout};
 use lifeboat_base::clock::{Clock, Timestamp};
 use lifeboat_base::{Hint, Secret};
 use lifeboat_recovery::postgres::{FollowNews, FollowPlan, Synchronous, follow};
@@ -13,26 +14,26 @@ use lifeboat_recovery::{Target, is_postgres};
 use lifeboat_repository::Repository;
 use lifeboat_repository::ids::DatasetName;
 use lifeboat_store_postgres::synchronous::WatchdogEvent;
-use lifeboat_store_postgres::{FollowEvent, FollowStatus};
+use lifeboat_store_postgres::{FollowEvent, FollowStatus, SpoolStatus, Spooling};
 use lifeboat_wire_postgres::ConnectOptions;
 use serde_json::{Value, json};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use std::ffi::OsString;
 use std::process::Command;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex, PoisonError};
 
 pub(crate) fn run(context: &Context, args: &FollowArgs) -> Result<Outcome, Failure> {
     let jobs = jobs(context, args)?;
     let repository = context.open()?;
     let stop = stop_on_signals()?;
-    let (output, gone) = (context.output, AtomicBool::new(false));
+    let (output, ended) = (context.output, Mutex::new(Outcome::Done));
     std::thread::scope(|scope| {
         for (dataset, server, text) in jobs {
-            let (repository, stop, gone) = (&repository, &stop, &gone);
+            let (repository, stop, ended) = (&repository, &stop, &ended);
             scope.spawn(move || {
-                let followed = synchronous(context, &dataset, &text, args)
-                    .and_then(|how| one(output, repository, &dataset, server, args, how, stop));
+                let followed = plan(context, repository, &dataset, server, &text, args)
+                    .and_then(|plan| one(output, &plan, stop));
                 if let Err(failure) = followed {
                     output.one_failure(dataset.as_str(), &failure);
                     say_line(
@@ -42,12 +43,14 @@ pub(crate) fn run(context: &Context, args: &FollowArgs) -> Result<Outcome, Failu
                         json!({ "error": failure.message, "hint": failure.hint }),
                     );
                     // The others go on: what is kept of them is worth it.
-                    gone.store(true, Ordering::Relaxed);
+                    let outcome = if failure.code == 2 { Outcome::Refused } else { Outcome::Failed };
+                    let mut ended = ended.lock().unwrap_or_else(PoisonError::into_inner);
+                    *ended = ended.worse(outcome);
                 }
             });
         }
     });
-    Ok(if gone.into_inner() { Outcome::Failed } else { Outcome::Done })
+    Ok(ended.into_inner().unwrap_or_else(PoisonError::into_inner))
 }
 
 /// Ends gracefully on SIGINT and SIGTERM; a second one ends at once.
@@ -61,25 +64,42 @@ fn stop_on_signals() -> Result<Arc<AtomicBool>, Failure> {
     Ok(stop)
 }
 
-fn one(
-    output: Output,
+fn one(output: Output, plan: &FollowPlan, stop: &AtomicBool) -> Result<(), Failure> {
+    let folder = plan.spool.as_ref().and_then(|spooling| spooling.spool.directory().parent());
+    let drain = folder.map(|folder| {
+        format!(
+            "`lifeboat wal drain {} --spool {}` publishes it without the server.",
+            plan.dataset,
+            folder.display()
+        )
+    });
+    Ok(follow(plan, stop, &mut |news| {
+        say(output, &plan.dataset, &news);
+        if let (FollowNews::Event(FollowEvent::Spooled { ends: true, .. }), Some(drain)) = (&news, &drain) {
+            output.hint(drain);
+        }
+    })?)
+}
+
+fn plan(
+    context: &Context,
     repository: &Arc<Repository>,
     dataset: &DatasetName,
     server: ConnectOptions,
+    text: &str,
     args: &FollowArgs,
-    synchronous: Option<Synchronous>,
-    stop: &AtomicBool,
-) -> Result<(), Failure> {
-    let plan = FollowPlan {
+) -> Result<FollowPlan, Failure> {
+    let spool: Option<Spooling> = spool::of_follower(context, repository, dataset, args.ack, &args.spool)?;
+    Ok(FollowPlan {
         repository: repository.clone(),
         dataset: dataset.clone(),
         server,
         gather: args.gather,
         say_every: args.say_every,
         snapshots: !args.no_snapshot,
-        synchronous,
-    };
-    Ok(follow(&plan, stop, &mut |news| say(output, dataset, &news))?)
+        spool,
+        synchronous: synchronous(context, dataset, text, args)?,
+    })
 }
 
 /// How commits wait, where they are to.
@@ -270,6 +290,16 @@ fn described(event: &FollowEvent) -> (&'static str, Option<String>, Value) {
             Some(format!("warning: the repository took nothing from {position} on, trying again: {error}")),
             json!({ "position": position.to_string(), "error": error, "hint": hint }),
         ),
+        FollowEvent::NotSpooled { position, error, hint } => (
+            "not-spooled",
+            Some(format!("warning: the spool took nothing from {position} on, trying again: {error}")),
+            json!({ "position": position.to_string(), "error": error, "hint": hint }),
+        ),
+        FollowEvent::Spooled { waiting_bytes, torn_bytes, ends } => (
+            if *ends { "spool-left" } else { "spool-opened" },
+            Some(spooled_text(*waiting_bytes, *torn_bytes, *ends)),
+            json!({ "waiting_bytes": waiting_bytes, "torn_bytes": torn_bytes }),
+        ),
         FollowEvent::Disconnected { error, hint, again_in } => (
             "disconnected",
             Some(format!("warning: {error}; connecting again in {}", duration(*again_in))),
@@ -308,19 +338,52 @@ fn watched(event: &WatchdogEvent) -> (&'static str, Option<String>, Value) {
     }
 }
 
+fn spooled_text(waiting_bytes: u64, torn_bytes: u64, ends: bool) -> String {
+    let (waiting, torn) = (bytes(waiting_bytes), bytes(torn_bytes));
+    match (ends, torn_bytes) {
+        (true, _) => {
+            format!("warning: {waiting} of log are in the spool of this host and not in the repository")
+        }
+        (false, 0) => format!("{waiting} of log were left in the spool: they are published now"),
+        _ => format!(
+            "{waiting} of log were left in the spool: they are published now; {torn} behind them were cut off by a crash and never acknowledged"
+        ),
+    }
+}
+
 fn status_text(status: &FollowStatus) -> String {
     let behind = status.server_end.since(status.durable);
     let waiting = status.oldest_wait.map(|wait| format!(", the oldest byte waits {}", duration(wait)));
     let connected = if status.connected { "" } else { ", not connected" };
+    let place = status.spool.map_or("the repository".to_owned(), |_| format!("the spool on {}", host_name()));
     format!(
-        "durable in the repository to {} on timeline {}, {behind} bytes behind the server{}{connected}",
+        "durable in {place} to {} on timeline {}, {behind} bytes behind the server{}{connected}{}",
         status.durable,
         status.timeline,
-        waiting.unwrap_or_default()
+        waiting.unwrap_or_default(),
+        status.spool.map(|spool| unpublished_text(&spool)).unwrap_or_default()
+    )
+}
+
+/// How far the repository is behind a spool: restores see only what is there.
+fn unpublished_text(spool: &SpoolStatus) -> String {
+    let published = match spool.published {
+        Some((timeline, end)) => format!("to {end} on timeline {timeline}"),
+        None => "not yet".to_owned(),
+    };
+    let waits = spool.oldest_wait.map(|wait| format!(" for {}", duration(wait)));
+    format!(
+        "; in the repository {published}, {} wait in the spool{}",
+        bytes(spool.waiting_bytes),
+        waits.unwrap_or_default()
     )
 }
 
 fn status_json(status: &FollowStatus) -> Value {
+    let in_repository = match &status.spool {
+        None => Some((status.timeline, status.durable)),
+        Some(spool) => spool.published,
+    };
     json!({
         "timeline": status.timeline.0,
         "durable": status.durable.to_string(),
@@ -330,6 +393,12 @@ fn status_json(status: &FollowStatus) -> Value {
         "oldest_wait_seconds": status.oldest_wait.map(|wait| wait.as_secs_f64()),
         "silent_seconds": status.silent_for.as_secs_f64(),
         "connected": status.connected,
-        "ack": "repository",
+        "ack": if status.spool.is_some() { "spool" } else { "repository" },
+        "in_repository": in_repository.map(|(timeline, end)| json!({ "timeline": timeline.0, "to": end.to_string() })),
+        "spool": status.spool.map(|spool| json!({
+            "host": host_name(),
+            "waiting_bytes": spool.waiting_bytes,
+            "oldest_wait_seconds": spool.oldest_wait.map(|wait| wait.as_secs_f64()),
+        })),
     })
 }

@@ -15,6 +15,7 @@ pub(crate) mod push;
 pub(crate) mod rehearse;
 pub(crate) mod repo;
 pub(crate) mod restore;
+pub(crate) mod spool;
 pub(crate) mod wal;
 pub(crate) mod watchdog;
 

@@ -1,7 +1,7 @@
-//! `lifeboat wal`: what PostgreSQL servers call.
+//! `lifeboat wal`: what PostgreSQL servers call, and what is done without them.
 
 use crate::args::WalCommand;
-use crate::commands::push;
+use crate::commands::{push, spool};
 use crate::context::Context;
 use crate::failure::{Failure, Outcome};
 use lifeboat_recovery::postgres::ahead::{Fetched, fetch, fetch_ahead};
@@ -16,6 +16,7 @@ pub(crate) fn run(context: &Context, command: &WalCommand) -> Result<Outcome, Fa
     match command {
         WalCommand::Push { file, dataset } => push::run(context, file, dataset),
         WalCommand::Fetch { folder, file, destination } => fetch_one(context, folder, file, destination),
+        WalCommand::Drain { dataset, spool } => spool::run_drain(context, dataset, spool),
         WalCommand::FetchAhead { folder } => {
             let repository = context.open()?;
             fetch_ahead(&repository, folder, lifeboat_recovery::threads())?;

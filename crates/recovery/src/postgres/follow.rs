@@ -13,8 +13,8 @@ use lifeboat_store_postgres::synchronous::{
     WatchdogConfig, WatchdogEvent, WatchdogKeeper, check_synchronous, keep_watchdog,
 };
 use lifeboat_store_postgres::{
-    FollowEvent, FollowOptions, FollowStatus, Follower, Following, STORE, SlotChoice, SnapshotFacts, lineage,
-    slot_name,
+    FollowEvent, FollowOptions, FollowStatus, Follower, Following, STORE, SlotChoice, SnapshotFacts,
+    Spooling, lineage, slot_name,
 };
 use lifeboat_wire_postgres::ConnectOptions;
 use std::fmt;
@@ -50,7 +50,9 @@ pub struct FollowPlan {
     pub say_every: Duration,
     /// Whether a snapshot is taken where the log leads nowhere without one.
     pub snapshots: bool,
-    /// Commits wait until they are durable in the repository.
+    /// What is durable in this spool is acknowledged; without one, what is durable in the repository.
+    pub spool: Option<Spooling>,
+    /// Commits wait until they are acknowledged by us.
     pub synchronous: Option<Synchronous>,
 }
 
@@ -120,7 +122,7 @@ pub fn follow(plan: &FollowPlan, stop: &AtomicBool, tell: &mut dyn FnMut(FollowN
         gather: if plan.synchronous.is_some() { Duration::ZERO } else { plan.gather },
         give_up: false,
     };
-    let (follower, events) = Follower::new(&plan.repository, &plan.dataset, options);
+    let (follower, events) = Follower::through(&plan.repository, &plan.dataset, options, plan.spool.clone());
     let following = follower.handle();
     let thread = std::thread::spawn(move || follower.run());
     let (said, watchdog_events) = channel();
@@ -274,6 +276,8 @@ impl Watch<'_> {
 
 /// Whether a snapshot is kept that leads to the log from a position of a timeline on.
 fn leads_to(plan: &FollowPlan, system: SystemId, timeline: TimelineId, from: Lsn) -> Result<bool> {
+    // What is in a spool will follow on the log; asked first, since it only becomes less.
+    let spooled = plan.spool.as_ref().map_or(0, |spooling| spooling.spool.status().waiting_bytes);
     let snapshots = plan.repository.snapshots(Some(&plan.dataset), &mut Vec::new())?;
     let of_cluster = snapshots
         .iter()
@@ -283,8 +287,9 @@ fn leads_to(plan: &FollowPlan, system: SystemId, timeline: TimelineId, from: Lsn
     let logs = LogCatalogue::read(&plan.repository, &plan.dataset)?.lineages();
     let name = lineage::name_of_timeline(system, timeline);
     let log = logs.iter().find(|log| log.lineage.as_str() == name);
+    let reached = from.0.saturating_sub(spooled);
     let stretch_start =
-        log.and_then(|log| log.stretches.iter().rfind(|s| s.end >= from.0)).map_or(from.0, |s| s.start);
+        log.and_then(|log| log.stretches.iter().rfind(|s| s.end >= reached)).map_or(from.0, |s| s.start);
     Ok(of_cluster
         .into_iter()
         .any(|facts| facts.timeline < timeline || facts.first_needed().0 >= stretch_start))

@@ -13,12 +13,17 @@
 
 mod publish;
 mod session;
+mod spooling;
 mod start;
 
+pub use spooling::Spooling;
+
 use crate::cluster::Cluster;
-use crate::error::{PostgresStoreError, Result};
+use crate::error::Result;
+use crate::host::Elsewhere;
 use crate::pending::{Gathering, Pending};
-use crate::sink::RepositoryLog;
+use crate::sink::{FollowedLog, RepositoryLog};
+use crate::spool::{SpoolStatus, SpooledLog};
 use lifeboat_base::backoff::Backoff;
 use lifeboat_base::clock::{Clock, Stopwatch, Timestamp};
 use lifeboat_base::{Hint, report};
@@ -120,6 +125,24 @@ pub enum FollowEvent {
         /// What to do.
         hint: Option<String>,
     },
+    /// The spool could not take a stretch. It is tried again.
+    NotSpooled {
+        /// Where the stretch begins.
+        position: Lsn,
+        /// Why.
+        error: String,
+        /// What to do.
+        hint: Option<String>,
+    },
+    /// What a spool holds when following begins or ends: it is not in the repository yet.
+    Spooled {
+        /// Bytes of log.
+        waiting_bytes: u64,
+        /// Bytes that a crash had cut off, and that were never acknowledged.
+        torn_bytes: u64,
+        /// Whether following ends.
+        ends: bool,
+    },
     /// The connection ended. It is made again.
     Disconnected {
         /// Why.
@@ -136,7 +159,8 @@ pub enum FollowEvent {
 pub struct FollowStatus {
     /// The timeline.
     pub timeline: TimelineId,
-    /// Up to where the log is durable.
+    /// Up to where the log is durable: in the spool where there is one, else in the repository. So much is
+    /// acknowledged to the server.
     pub durable: Lsn,
     /// Up to where WAL has arrived.
     pub received: Lsn,
@@ -149,6 +173,8 @@ pub struct FollowStatus {
     pub silent_for: Duration,
     /// Whether the server is sending.
     pub connected: bool,
+    /// What is in the spool, where there is one.
+    pub spool: Option<SpoolStatus>,
 }
 
 /// A follower, shared by those who work and those who watch.
@@ -160,6 +186,7 @@ pub(crate) struct Shared {
     state: Mutex<State>,
     changed: Condvar,
     pending: Pending,
+    spool: Option<Spooling>,
     events: Mutex<std::sync::mpsc::Sender<FollowEvent>>,
 }
 
@@ -193,15 +220,14 @@ impl Following {
         FollowStatus {
             oldest_wait: self.0.pending.oldest(),
             silent_for: state.heard.elapsed(),
+            spool: self.0.spool.as_ref().map(|spooling| spooling.spool.status()),
             ..state.status
         }
     }
 
     /// Asks it to end. What has arrived is published first, as far as the repository takes it at once.
     pub fn stop(&self) {
-        self.0.lock().stop = true;
-        self.0.pending.end();
-        self.0.changed.notify_all();
+        self.0.stop();
     }
 
     /// Waits until the log is durable up to a position, at most so long. False where it is not.
@@ -240,6 +266,12 @@ impl Following {
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn stop(&self) {
+        self.lock().stop = true;
+        self.pending.end();
+        self.changed.notify_all();
     }
 
     fn pending(&self) -> &Pending {
@@ -324,9 +356,20 @@ impl Follower {
         dataset: &DatasetName,
         options: FollowOptions,
     ) -> (Self, std::sync::mpsc::Receiver<FollowEvent>) {
+        Self::through(repository, dataset, options, None)
+    }
+
+    /// The same through a spool: what is durable there is acknowledged at once, and `gather` is how long it may wait
+    /// there to be published with more.
+    pub fn through(
+        repository: &Arc<Repository>,
+        dataset: &DatasetName,
+        options: FollowOptions,
+        spool: Option<Spooling>,
+    ) -> (Self, std::sync::mpsc::Receiver<FollowEvent>) {
         let (events, receiver) = std::sync::mpsc::channel();
-        let gathering =
-            Gathering { wait: options.gather, stretch_bytes: STRETCH_BYTES, room_bytes: ROOM_BYTES };
+        let wait = if spool.is_some() { Duration::ZERO } else { options.gather };
+        let gathering = Gathering { wait, stretch_bytes: STRETCH_BYTES, room_bytes: ROOM_BYTES };
         let status = FollowStatus {
             timeline: TimelineId(1),
             durable: Lsn::ZERO,
@@ -335,6 +378,7 @@ impl Follower {
             oldest_wait: None,
             silent_for: Duration::ZERO,
             connected: false,
+            spool: None,
         };
         let state = State {
             status,
@@ -349,6 +393,7 @@ impl Follower {
             state: Mutex::new(state),
             changed: Condvar::new(),
             pending: Pending::new(gathering),
+            spool,
             events: Mutex::new(events),
         });
         let (repository, dataset) = (repository.clone(), dataset.clone());
@@ -372,7 +417,10 @@ impl Follower {
     /// Where going on would be wrong, or cannot succeed without a person: another history than the one that is
     /// kept, a missing privilege, a wrong password.
     pub fn run(self) -> Result<()> {
-        let done = self.until_stopped();
+        let done = match &self.shared.spool {
+            Some(spooling) => spooling::run(&self, &spooling.spool),
+            None => self.until_stopped(),
+        };
         let mut state = self.shared.lock();
         state.failed = done.is_err();
         state.status.connected = false;
@@ -390,7 +438,7 @@ impl Follower {
                 Err(error) => error,
             };
             self.shared.lock().status.connected = false;
-            if self.options.give_up || !is_passing(&error) {
+            if self.options.give_up || !error.is_passing() {
                 return Err(error);
             }
             // One that worked for a while begins to count anew.
@@ -406,8 +454,22 @@ impl Follower {
         Ok(())
     }
 
-    fn log(&self, system: SystemId) -> RepositoryLog {
-        RepositoryLog::new(&self.repository, &self.dataset, system)
+    fn log(&self, system: SystemId) -> Box<dyn FollowedLog> {
+        let repository = RepositoryLog::new(&self.repository, &self.dataset, system);
+        match &self.shared.spool {
+            Some(spooling) => Box::new(SpooledLog::new(&spooling.spool, repository)),
+            None => Box::new(repository),
+        }
+    }
+
+    /// What makes a position count as durable.
+    fn acknowledges(&self) -> &'static str {
+        if self.shared.spool.is_some() { "spool" } else { "repository" }
+    }
+
+    /// Whether a server on this host must be refused.
+    fn is_to_be_elsewhere(&self) -> bool {
+        self.shared.spool.as_ref().is_some_and(|spooling| spooling.elsewhere == Elsewhere::Checked)
     }
 
     fn now(&self) -> Timestamp {
@@ -423,16 +485,5 @@ impl Follower {
                 ),
             });
         }
-    }
-}
-
-/// Whether trying again may help without anybody doing anything.
-fn is_passing(error: &PostgresStoreError) -> bool {
-    match error {
-        PostgresStoreError::Server(error) => error.is_transient(),
-        PostgresStoreError::Repository(_)
-        | PostgresStoreError::Log(_)
-        | PostgresStoreError::RepositoryAway { .. } => true,
-        _ => false,
     }
 }

@@ -1,6 +1,7 @@
 //! Publishing: what has gathered is made durable, and only then acknowledged to the server.
 
 use super::{FollowEvent, Shared};
+use crate::error::{PostgresStoreError, Result};
 use crate::pending::WalStretch;
 use crate::sink::WalSink;
 use lifeboat_base::backoff::Backoff;
@@ -16,11 +17,7 @@ const PATIENCE: Backoff =
     Backoff { first: Duration::from_millis(200), cap: Duration::from_secs(5), attempts: u32::MAX };
 
 /// Publishes until nothing more will come or it is told to stop.
-pub(super) fn publish(
-    shared: &Shared,
-    sink: &mut dyn WalSink,
-    status: &StatusSender,
-) -> Result<(), LogError> {
+pub(super) fn publish(shared: &Shared, sink: &mut dyn WalSink, status: &StatusSender) -> Result<()> {
     loop {
         match shared.pending().take(LOOK_UP) {
             Some(stretch) => {
@@ -39,19 +36,20 @@ pub(super) fn publish(
 }
 
 /// Makes a stretch durable, however often that takes. False where it was told to stop meanwhile.
-fn append(shared: &Shared, sink: &mut dyn WalSink, stretch: &WalStretch) -> Result<bool, LogError> {
+fn append(shared: &Shared, sink: &mut dyn WalSink, stretch: &WalStretch) -> Result<bool> {
     let mut failed = 0;
     loop {
         reach("postgres::received-not-published")?;
         match sink.append(stretch) {
             Ok(()) => return Ok(true),
-            Err(error @ (LogError::NotNext { .. } | LogError::InvalidName { .. })) => return Err(error),
+            Err(error) if !is_worth_trying_again(&error) => return Err(error),
             Err(error) => {
                 failed += 1;
-                shared.say(FollowEvent::NotPublished {
-                    position: stretch.start,
-                    error: report(&error),
-                    hint: error.hint(),
+                let (position, hint) = (stretch.start, error.hint());
+                let said = report(&error);
+                shared.say(match error {
+                    PostgresStoreError::Spool(_) => FollowEvent::NotSpooled { position, error: said, hint },
+                    _ => FollowEvent::NotPublished { position, error: said, hint },
                 });
             }
         }
@@ -61,6 +59,12 @@ fn append(shared: &Shared, sink: &mut dyn WalSink, stretch: &WalStretch) -> Resu
     }
 }
 
-fn reach(moment: &'static str) -> Result<(), LogError> {
+fn is_worth_trying_again(error: &PostgresStoreError) -> bool {
+    let never =
+        matches!(error, PostgresStoreError::Log(LogError::NotNext { .. } | LogError::InvalidName { .. }));
+    error.is_passing() && !never
+}
+
+fn reach(moment: &'static str) -> Result<()> {
     failpoint::reach(moment).map_err(|error| RepositoryError::Io("follow", error).into())
 }

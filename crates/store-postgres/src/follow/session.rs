@@ -5,14 +5,13 @@ use super::start::{self, Start};
 use super::{Begins, FollowEvent, Follower, SlotChoice};
 use crate::cluster::Cluster;
 use crate::error::{PostgresStoreError, Result};
-use crate::lineage;
-use crate::sink::{RepositoryLog, WalSink};
+use crate::host;
+use crate::sink::{FollowedLog, WalSink};
 use lifeboat_base::clock::Stopwatch;
 use lifeboat_base::failpoint;
 use lifeboat_postgres_wal::{Lsn, TimelineId};
-use lifeboat_repository::{LogCatalogue, LogError, RepositoryError};
+use lifeboat_repository::{LogError, RepositoryError};
 use lifeboat_wire_postgres::{Connection, PostgresError, SlotKind, StatusSender, StreamEvent, WalStream};
-use std::collections::BTreeSet;
 use std::time::Duration;
 
 /// How long to wait for the server before looking whether to end or to tell it where we are.
@@ -78,8 +77,12 @@ pub(super) fn run(follower: &Follower) -> Result<()> {
 
 fn connected(follower: &Follower, begin: Begin) -> Result<Ended> {
     let (mut connection, cluster) = Cluster::connect(&follower.options.server)?;
+    if follower.is_to_be_elsewhere() {
+        host::refuse_this_host(&connection, &follower.options.server)?;
+    }
     let mut log = follower.log(cluster.system);
-    say_of_other_clusters(follower, &cluster)?;
+    let log = &mut *log;
+    say_of_other_clusters(follower, &cluster, log)?;
     follower.warn_of(&cluster);
     let mut promised = slot(&mut connection, &follower.options.slot)?;
     let needed = match follower.shared.slot_is_made() {
@@ -89,20 +92,20 @@ fn connected(follower: &Follower, begin: Begin) -> Result<Ended> {
     };
     promised = needed.or(promised);
     let now = follower.now();
-    let mut start = start::find_start(&mut connection, &cluster, promised, &mut log, now)?;
+    let mut start = start::find_start(&mut connection, &cluster, promised, log, now)?;
     if needed.is_some_and(|needed| cluster.segment.start_of(needed) > start.first_new()) {
-        start = skip(follower, &cluster, promised, start, &mut log)?;
+        start = skip(follower, &cluster, promised, start, log)?;
     }
     match begin {
         Begin::WithinSegment(next) if next == start.first_new() => {
             start = start.within_segment(cluster.segment);
             // Nothing can be compared: then only a slot that has kept this position since shows that nothing is missing.
             if start.overlap.is_empty() && promised.is_none_or(|promised| promised > next) {
-                start = skip(follower, &cluster, promised, start, &mut log)?;
+                start = skip(follower, &cluster, promised, start, log)?;
             }
         }
         Begin::BehindHole(next) if next == start.first_new() => {
-            start = skip(follower, &cluster, promised, start, &mut log)?;
+            start = skip(follower, &cluster, promised, start, log)?;
         }
         _ => {}
     }
@@ -118,10 +121,10 @@ fn connected(follower: &Follower, begin: Begin) -> Result<Ended> {
     };
     loop {
         let timeline = start.timeline;
-        match stream_timeline(follower, &cluster, stream, start, &mut log) {
+        match stream_timeline(follower, &cluster, stream, start, log) {
             Ok(Streamed::Stopped) => return Ok(Ended::Stopped),
             Ok(Streamed::EndOfTimeline(ended)) => {
-                (stream, start) = next_timeline(follower, &cluster, timeline, *ended, &mut log)?;
+                (stream, start) = next_timeline(follower, &cluster, timeline, *ended, log)?;
             }
             Err(PostgresStoreError::Server(error))
                 if error.sqlstate() == Some(WAL_GONE) && follower.shared.received() == first =>
@@ -139,7 +142,7 @@ fn skip(
     cluster: &Cluster,
     promised: Option<Lsn>,
     start: Start,
-    log: &mut RepositoryLog,
+    log: &mut dyn FollowedLog,
 ) -> Result<Start> {
     let position = cluster.segment.start_of(promised.unwrap_or(cluster.flushed));
     if position <= start.first_new() {
@@ -165,14 +168,8 @@ fn drop_lost_slot(follower: &Follower) -> Result<()> {
     Ok(())
 }
 
-fn say_of_other_clusters(follower: &Follower, cluster: &Cluster) -> Result<()> {
-    let catalogue = LogCatalogue::read(&follower.repository, &follower.dataset)?;
-    let kept: BTreeSet<_> = catalogue
-        .lineages()
-        .iter()
-        .filter_map(|log| lineage::parse(log.lineage.as_str()))
-        .map(|(system, _)| system)
-        .collect();
+fn say_of_other_clusters(follower: &Follower, cluster: &Cluster, log: &mut dyn FollowedLog) -> Result<()> {
+    let kept = log.systems()?;
     if !kept.is_empty() && !kept.contains(&cluster.system) {
         let kept = kept.into_iter().collect();
         follower.shared.say(FollowEvent::OtherCluster { kept, system: cluster.system });
@@ -199,7 +196,7 @@ fn next_timeline(
     cluster: &Cluster,
     ended: TimelineId,
     stream: WalStream,
-    log: &mut RepositoryLog,
+    log: &mut dyn FollowedLog,
 ) -> Result<(WalStream, Start)> {
     failpoint::reach("postgres::timeline-ended").map_err(|e| RepositoryError::Io("follow", e))?;
     let (next, mut connection) = stream.end_of_timeline()?;
@@ -219,7 +216,7 @@ fn stream_timeline(
     cluster: &Cluster,
     mut stream: WalStream,
     start: Start,
-    log: &mut RepositoryLog,
+    log: &mut dyn FollowedLog,
 ) -> Result<Streamed> {
     let shared = &follower.shared;
     let status = stream.split_status();
@@ -272,7 +269,7 @@ struct Receiving<'r> {
     follower: &'r Follower,
     system: lifeboat_postgres_wal::SystemId,
     timeline: TimelineId,
-    /// What must come first: it is in the repository already.
+    /// What must come first: it is kept already.
     overlap: Vec<u8>,
     told: Stopwatch,
     /// Up to where the log was durable when that was looked at last, and when it had moved or had nowhere to go.
@@ -325,7 +322,7 @@ impl Receiving<'_> {
         }
     }
 
-    /// Ends the session where the repository has been away for long. What has arrived is published when it is back,
+    /// Ends the session where nothing was made durable for long. What has arrived is published when it is back,
     /// and the slot keeps the rest.
     fn let_go_where_nothing_is_taken(&mut self) -> Result<()> {
         let shared = &self.follower.shared;
@@ -336,9 +333,10 @@ impl Receiving<'_> {
         if self.moved.1.elapsed() < LET_GO_AFTER {
             return Ok(());
         }
-        let text = "the repository takes nothing: letting go of the server until it does".to_owned();
+        let what = self.follower.acknowledges();
+        let text = format!("the {what} takes nothing: letting go of the server until it does");
         shared.say(FollowEvent::Warning { text });
-        Err(PostgresStoreError::RepositoryAway { since: LET_GO_AFTER })
+        Err(PostgresStoreError::RepositoryAway { what, since: LET_GO_AFTER })
     }
 
     /// Tells the server where we are, so that it does not take us for dead, and asks whether it is there: where

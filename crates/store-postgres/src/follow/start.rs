@@ -2,7 +2,7 @@
 
 use crate::cluster::Cluster;
 use crate::error::{PostgresStoreError, Result};
-use crate::sink::{RepositoryLog, WalSink};
+use crate::sink::{FollowedLog, WalSink};
 use lifeboat_base::clock::Timestamp;
 use lifeboat_postgres_wal::{Lsn, SegmentSize, TimelineHistory, TimelineId};
 use lifeboat_wire_postgres::Connection;
@@ -17,7 +17,7 @@ pub(crate) struct Start {
     pub(crate) timeline: TimelineId,
     /// The position to ask for.
     pub(crate) position: Lsn,
-    /// What the repository holds from there on: the server must send the same.
+    /// What is kept from there on: the server must send the same.
     pub(crate) overlap: Vec<u8>,
 }
 
@@ -36,7 +36,7 @@ impl Start {
     }
 }
 
-/// What the repository holds, and what the server is: all that decides where to go on.
+/// What is kept, and what the server is: all that decides where to go on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Standing {
     /// The timelines that are kept, with their ends, ascending.
@@ -92,13 +92,13 @@ fn next_timeline(history: &TimelineHistory, ancestor: TimelineId) -> TimelineId 
     next.map_or(history.timeline(), |switch| switch.timeline)
 }
 
-/// Asks the server and the repository where to go on. The histories of the server's timelines are kept first,
+/// Asks the server and the log where to go on. The histories of the server's timelines are kept first,
 /// so that no WAL is ever kept whose timeline nobody could explain.
 pub(crate) fn find_start(
     connection: &mut Connection,
     cluster: &Cluster,
     promised: Option<Lsn>,
-    log: &mut RepositoryLog,
+    log: &mut dyn FollowedLog,
     now: Timestamp,
 ) -> Result<Start> {
     let history = keep_histories(connection, cluster.timeline, log, now)?;
@@ -123,7 +123,7 @@ pub(crate) fn find_start(
 fn keep_histories(
     connection: &mut Connection,
     timeline: TimelineId,
-    log: &mut RepositoryLog,
+    log: &mut dyn FollowedLog,
     now: Timestamp,
 ) -> Result<TimelineHistory> {
     if timeline == TimelineId(1) {
@@ -162,7 +162,7 @@ pub(crate) fn keep_history(
     now: Timestamp,
 ) -> Result<()> {
     let file = connection.timeline_history(timeline)?;
-    Ok(sink.keep_history(timeline, &file.content, now)?)
+    sink.keep_history(timeline, &file.content, now)
 }
 
 #[cfg(test)]
