@@ -20,6 +20,7 @@ mod check;
 mod chunker;
 mod copy;
 mod crypto;
+mod effort;
 mod envelope;
 mod error;
 #[cfg(feature = "bench")]
@@ -77,7 +78,7 @@ pub use log::{
 pub use pack::{BlockKind, fuzz_table};
 pub use pages::fuzz_pages;
 pub use prune::{PruneOptions, PruneReport, prune, prune_with};
-pub use reader::{Deliver, Lost, Piece, PieceSource, Reader, Request};
+pub use reader::{Deliver, DeliverRun, Lost, Piece, PieceSource, Reader, Request};
 pub use repository::{Environment, InitOptions, Repository, new_recovery_lock};
 pub use snapshots::{Published, Unreadable};
 pub use state::LocalState;

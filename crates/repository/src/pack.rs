@@ -52,6 +52,11 @@ pub enum BlockKind {
 }
 
 impl BlockKind {
+    /// Whether its chunks are page blocks.
+    pub(crate) const fn holds_pages(self) -> bool {
+        matches!(self, Self::Pages | Self::SparsePages)
+    }
+
     pub(crate) fn from_number(number: u8) -> Option<Self> {
         [Self::Data, Self::Node, Self::Pages, Self::Delta, Self::SparsePages]
             .into_iter()

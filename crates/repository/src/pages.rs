@@ -171,12 +171,15 @@ impl<'b> PageBlock<'b> {
 
     /// The page in a slot, or `None` where it was dropped or never was.
     pub(crate) fn page(&self, slot: u16) -> Option<&'b [u8]> {
+        self.run(slot, 1)
+    }
+
+    /// The pages in so many slots from one on, or `None` where one of them was dropped or never was.
+    pub(crate) fn run(&self, slot: u16, count: usize) -> Option<&'b [u8]> {
         let slot = usize::from(slot);
-        if !*self.present.get(slot)? {
-            return None;
-        }
+        let is_whole = self.present.get(slot..slot.checked_add(count)?)?.iter().all(|present| *present);
         let before = self.present[..slot].iter().filter(|p| **p).count();
-        self.pages.get(before * self.page_bytes..(before + 1) * self.page_bytes)
+        self.pages.get(before * self.page_bytes..(before + count) * self.page_bytes).filter(|_| is_whole)
     }
 
     /// How many slots it ever had.
@@ -200,15 +203,21 @@ impl<'b> PageBlock<'b> {
 
 /// Encodes a page block: each slot holds a page or nothing.
 pub(crate) fn encode_page_block(page_bytes: u32, slots: &[Option<&[u8]>]) -> Vec<u8> {
-    let mut bitmap = vec![0u8; slots.len().div_ceil(8)];
-    let mut pages = Vec::with_capacity(slots.len() * page_bytes as usize);
-    for (n, page) in slots.iter().enumerate() {
-        if let Some(page) = page {
-            bitmap[n / 8] |= 1 << (n % 8);
-            pages.extend_from_slice(page);
-        }
-    }
-    [BLOCK_MAGIC.as_slice(), &page_bytes.to_le_bytes(), &count(slots.len()), &bitmap, &pages].concat()
+    let mut bytes = encode_page_block_head(page_bytes, slots.len(), |slot| slots[slot].is_some());
+    bytes.reserve(slots.len() * page_bytes as usize);
+    slots.iter().flatten().for_each(|page| bytes.extend_from_slice(page));
+    bytes
+}
+
+/// What comes in a page block before its pages.
+pub(crate) fn encode_page_block_head(
+    page_bytes: u32,
+    slots: usize,
+    is_present: impl Fn(usize) -> bool,
+) -> Vec<u8> {
+    let mut bitmap = vec![0u8; slots.div_ceil(8)];
+    (0..slots).filter(|slot| is_present(*slot)).for_each(|slot| bitmap[slot / 8] |= 1 << (slot % 8));
+    [BLOCK_MAGIC.as_slice(), &page_bytes.to_le_bytes(), &count(slots), &bitmap].concat()
 }
 
 fn count(n: usize) -> [u8; 2] {
@@ -360,6 +369,9 @@ mod tests {
         assert!(!block.is_whole() && block.slots() == 20);
         assert_eq!(block.page(6), Some([6u8; 512].as_slice()));
         assert_eq!((block.page(7), block.page(20)), (None, None));
+        assert_eq!((block.run(6, 2), block.run(18, 3), block.run(u16::MAX, usize::MAX)), (None, None, None));
+        let block = PageBlock::decode(&whole).unwrap();
+        assert_eq!(block.run(6, 2), Some([[6u8; 512], [7; 512]].as_flattened()));
     }
 
     #[test]

@@ -9,6 +9,7 @@
 //! `pipeline::index-after-put`.
 
 use crate::crypto::Signer;
+use crate::effort::Compressor;
 use crate::envelope::{ObjectType, Signed};
 use crate::error::{RepositoryError, Result};
 use crate::ids::{BulkName, ChunkId};
@@ -31,12 +32,6 @@ const NODE_BLOCK_BYTES: usize = 1 << 20;
 const PACKS_PER_INDEX: usize = 64;
 /// The most workers: each may hold a whole pack.
 const MAX_WORKERS: usize = 3;
-
-/// What is looked at of a block to tell whether it is compressed or encrypted already: this many pieces
-/// spread over it, and as many bytes in its middle.
-const SAMPLE_PIECES: usize = 16;
-const SAMPLE_PIECE_BYTES: usize = 1024;
-const SAMPLE_BYTES: usize = SAMPLE_PIECES * SAMPLE_PIECE_BYTES;
 
 /// A block being filled.
 #[derive(Debug, Default)]
@@ -128,6 +123,17 @@ impl Pipeline {
         chunk: ChunkRecord,
         bytes: &[u8],
     ) -> Result<()> {
+        self.push_parts(kind, hint, chunk, &[bytes])
+    }
+
+    /// As [`Pipeline::push`], of a chunk that lies in several pieces.
+    pub(crate) fn push_parts(
+        &mut self,
+        kind: BlockKind,
+        hint: usize,
+        chunk: ChunkRecord,
+        parts: &[&[u8]],
+    ) -> Result<()> {
         let block_bytes = match kind {
             BlockKind::Data | BlockKind::Pages | BlockKind::SparsePages => {
                 self.shared.repository.config.block_bytes as usize
@@ -135,7 +141,7 @@ impl Pipeline {
             BlockKind::Node | BlockKind::Delta => NODE_BLOCK_BYTES,
         };
         let full = |lane: &Lane| {
-            let too_large = !lane.raw.is_empty() && lane.raw.len() + bytes.len() > block_bytes;
+            let too_large = !lane.raw.is_empty() && lane.raw.len() + chunk.length as usize > block_bytes;
             too_large || lane.chunks.len() >= MAX_BLOCK_CHUNKS
         };
         let lane = self.lane(kind, hint);
@@ -149,7 +155,7 @@ impl Pipeline {
             self.lane(kind, hint).raw = fresh;
         }
         let lane = self.lane(kind, hint);
-        lane.raw.extend_from_slice(bytes);
+        parts.iter().for_each(|part| lane.raw.extend_from_slice(part));
         lane.chunks.push(chunk);
         Ok(())
     }
@@ -266,37 +272,24 @@ impl Shared {
         pooled.unwrap_or_else(|| Vec::with_capacity(zstd::zstd_safe::compress_bound(block_bytes)))
     }
 
-    fn pack_block(
-        &self,
-        block: RawBlock,
-        compressor: &mut Option<zstd::bulk::Compressor<'static>>,
-    ) -> Result<()> {
+    fn pack_block(&self, block: RawBlock, compressor: &mut Option<Compressor>) -> Result<()> {
         let packable = self.compress(block, compressor)?;
         let Some(full) = self.put_into_pack(packable)? else { return Ok(()) };
         self.store_pack(full.finish())?;
         self.write_index(self.packs_per_index)
     }
 
-    fn compress(
-        &self,
-        block: RawBlock,
-        compressor: &mut Option<zstd::bulk::Compressor<'static>>,
-    ) -> Result<PackableBlock> {
+    fn compress(&self, block: RawBlock, compressor: &mut Option<Compressor>) -> Result<PackableBlock> {
         let failed = |error| RepositoryError::Io("compress a block", error);
         let compressor = match compressor {
             Some(compressor) => compressor,
-            None => compressor.insert(
-                zstd::bulk::Compressor::new(self.repository.config.compression_level).map_err(failed)?,
-            ),
+            None => {
+                compressor.insert(Compressor::new(self.repository.config.compression_level).map_err(failed)?)
+            }
         };
         let raw_bytes = block.raw.len() as u32;
         let mut compressed = self.buffer();
-        compressed.clear();
-        compressed.reserve(zstd::zstd_safe::compress_bound(block.raw.len()));
-        let worth = may_shrink(&block.raw, compressor, &mut compressed).map_err(failed)? && {
-            compressor.compress_to_buffer(&block.raw, &mut compressed).map_err(failed)?;
-            is_worth(compressed.len(), block.raw.len())
-        };
+        let worth = compressor.compress(block.kind, &block.raw, &mut compressed).map_err(failed)?;
         let (bytes, mut spare) = if worth { (compressed, block.raw) } else { (block.raw, compressed) };
         spare.clear();
         lock(&self.buffers).push(spare);
@@ -369,41 +362,6 @@ pub(crate) fn write_index_object(
     Ok((name, bytes.len() as u64))
 }
 
-/// What saves less than a thirty-second is not worth decompressing.
-fn is_worth(compressed_bytes: usize, raw_bytes: usize) -> bool {
-    compressed_bytes + raw_bytes / 32 < raw_bytes
-}
-
-/// Whether compression may be worth its while. No, where bytes sampled all over the block are as evenly
-/// spread as those of compressed or encrypted data and a stretch in its middle does not shrink.
-fn may_shrink(
-    raw: &[u8],
-    compressor: &mut zstd::bulk::Compressor<'static>,
-    scratch: &mut Vec<u8>,
-) -> std::io::Result<bool> {
-    if raw.len() < 4 * SAMPLE_BYTES || !is_evenly_spread(raw) {
-        return Ok(true);
-    }
-    let middle = raw.len() / 2;
-    let compressed_bytes = compressor.compress_to_buffer(&raw[middle..middle + SAMPLE_BYTES], scratch)?;
-    scratch.clear();
-    Ok(is_worth(compressed_bytes, SAMPLE_BYTES))
-}
-
-/// Whether two sampled bytes are equal hardly more often than those of noise. A thirty-second of text among
-/// noise is told by this, and so is any table of numbers.
-fn is_evenly_spread(raw: &[u8]) -> bool {
-    let mut counts = [0u64; 256];
-    let stride = (raw.len() - SAMPLE_PIECE_BYTES) / (SAMPLE_PIECES - 1);
-    for piece in 0..SAMPLE_PIECES {
-        let start = piece * stride;
-        raw[start..start + SAMPLE_PIECE_BYTES].iter().for_each(|byte| counts[usize::from(*byte)] += 1);
-    }
-    let equal_pairs: u64 = counts.iter().map(|count| count * count.saturating_sub(1)).sum();
-    let of_noise = (SAMPLE_BYTES * (SAMPLE_BYTES - 1)) as u64 / 256;
-    equal_pairs < of_noise + of_noise / 20
-}
-
 /// The lane of a file's content: by the extension of its name.
 pub(crate) fn lane_hint(name: &[u8]) -> usize {
     let extension =
@@ -420,20 +378,6 @@ pub(crate) fn plain(id: ChunkId, bytes: &[u8]) -> ChunkRecord {
 mod tests {
     use super::*;
     use crate::pack;
-
-    fn noise(bytes: usize) -> Vec<u8> {
-        let mut data = vec![0; bytes];
-        blake3::Hasher::new().update(b"pipeline").finalize_xof().fill(&mut data);
-        data
-    }
-
-    fn tried(raw: &[u8]) -> bool {
-        let mut compressor = zstd::bulk::Compressor::new(3).unwrap();
-        let mut scratch = Vec::with_capacity(zstd::zstd_safe::compress_bound(raw.len()));
-        let tried = may_shrink(raw, &mut compressor, &mut scratch).unwrap();
-        assert!(scratch.is_empty());
-        tried
-    }
 
     #[test]
     fn tiny_chunks_without_number_made_a_table_that_nobody_reads() {
@@ -458,23 +402,5 @@ mod tests {
         for group in index::groups(packs) {
             write_index_object(&repository, &signer, &group).unwrap();
         }
-    }
-
-    #[test]
-    fn only_what_cannot_shrink_is_not_compressed() {
-        let random = noise(1 << 20);
-        assert!(!tried(&random));
-        let twice_compressed =
-            zstd::bulk::compress(&random.iter().map(|b| b & 31).collect::<Vec<_>>(), 3).unwrap();
-        assert!(!tried(&twice_compressed));
-        assert!(tried(&random[..1000]), "too little to tell");
-        assert!(tried(&vec![7; 1 << 20]));
-        assert!(tried(&(0..1 << 20).map(|n: u32| n as u8).collect::<Vec<_>>()), "even, and repeats");
-        assert!(tried(&random.iter().map(|b| b & 0x7f).collect::<Vec<_>>()), "a bit of each byte is known");
-        let floats: Vec<u8> = random.chunks_exact(4).flat_map(|b| [b[0], b[1], b[2], 0x3f]).collect();
-        assert!(tried(&floats));
-        let mut mixed = random;
-        mixed[100_000..300_000].fill(b' ');
-        assert!(tried(&mixed));
     }
 }

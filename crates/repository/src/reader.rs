@@ -17,6 +17,7 @@ use crate::pages::PageBlock;
 use crate::repository::Repository;
 use crate::snapshots::is_about_one_object;
 use std::collections::HashMap;
+use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
@@ -71,6 +72,14 @@ pub struct Request {
 /// # Errors
 /// Its own: they end the fetching.
 pub type Deliver<'d> = dyn Fn(u64, &[u8]) -> Result<(), Box<dyn std::error::Error + Send + Sync>> + Sync + 'd;
+
+/// What takes bytes that were requested, those of several requests at once where they lie beside each other in the
+/// repository: the tokens, one after the other, and their bytes, one after the other.
+///
+/// # Errors
+/// Its own: they end the fetching.
+pub type DeliverRun<'d> =
+    dyn Fn(Range<u64>, &[u8]) -> Result<(), Box<dyn std::error::Error + Send + Sync>> + Sync + 'd;
 
 /// What takes the requests that cannot be had, because what they need is damaged or missing: the token, and
 /// why. The rest goes on where it returns `Ok`.
@@ -291,11 +300,13 @@ impl Reader {
     /// # Errors
     /// The first failure of a request or of `deliver`; some requests may have been delivered by then.
     pub fn fetch(&self, requests: Vec<Request>, threads: usize, deliver: &Deliver<'_>) -> Result<()> {
-        self.fetch_what_is_left(requests, threads, deliver, &|_, error| Err(error))
+        let one_by_one = |tokens: Range<u64>, bytes: &[u8]| deliver(tokens.start, bytes);
+        let sink = Sink { deliver: &one_by_one, in_runs: false, lost: &|_, error| Err(error) };
+        self.fetch_into(sink, requests, threads)
     }
 
     /// As [`Reader::fetch`], and goes on beside what is damaged or missing: every request is either delivered
-    /// or lost, once.
+    /// or lost, once. Pages whose tokens follow each other come together where they lie together.
     ///
     /// # Errors
     /// What `deliver` or `lost` says, and what concerns more than single objects.
@@ -303,12 +314,15 @@ impl Reader {
         &self,
         requests: Vec<Request>,
         threads: usize,
-        deliver: &Deliver<'_>,
+        deliver: &DeliverRun<'_>,
         lost: &Lost<'_>,
     ) -> Result<()> {
+        self.fetch_into(Sink { deliver, in_runs: true, lost }, requests, threads)
+    }
+
+    fn fetch_into(&self, sink: Sink<'_>, requests: Vec<Request>, threads: usize) -> Result<()> {
         let index = self.index();
         let (wanted, missing) = plan(&index, &requests);
-        let sink = Sink { deliver, lost };
         self.run(&index, &jobs(&wanted), threads, sink)?;
         if missing.is_empty() {
             return Ok(());
@@ -316,7 +330,7 @@ impl Reader {
         let index = self.refresh(&index)?;
         let (wanted, missing) = plan(&index, &missing);
         for request in missing {
-            lost(request.token, RepositoryError::MissingChunk(request.source.chunk()))?;
+            (sink.lost)(request.token, RepositoryError::MissingChunk(request.source.chunk()))?;
         }
         self.run(&index, &jobs(&wanted), threads, sink)
     }
@@ -356,40 +370,83 @@ impl Reader {
     }
 
     fn deliver_block(&self, index: &Arc<Index>, job: Job<'_>, raw: &[u8], sink: Sink<'_>) -> Result<()> {
+        let place = |wanted: &Wanted<'_>| (wanted.offset, wanted.chunk_length);
+        job.wanted.chunk_by(|wanted, next| place(wanted) == place(next)).try_for_each(|of_one_chunk| {
+            self.deliver_chunk(index, Job { wanted: of_one_chunk, ..job }, raw, sink)
+        })
+    }
+
+    /// Delivers what is wanted of one chunk of a block, pages together where they lie together.
+    fn deliver_chunk(&self, index: &Arc<Index>, job: Job<'_>, raw: &[u8], sink: Sink<'_>) -> Result<()> {
         let block = &index.blocks[job.block as usize];
         let name = index.packs[block.pack as usize].name;
-        let mut checked: Option<(u32, u32)> = None;
-        for wanted in job.wanted {
-            match self.wanted_part(&name, block.kind, wanted, raw, &mut checked) {
-                Ok(bytes) => sink.deliver(wanted.request, bytes)?,
-                // The rest of the block may be whole, and so may another copy.
-                Err(error) => {
-                    let failed = |copy: &Located| (copy.block, copy.offset) == (job.block, wanted.offset);
-                    self.find_elsewhere(index, &failed, wanted.request, error, sink)?;
-                }
+        let chunk = job.wanted.first().map(|wanted| self.checked_chunk(&name, block.kind, wanted, raw));
+        let Some(Ok(chunk)) = chunk else {
+            let again = |wanted: &Wanted<'_>| self.checked_chunk(&name, block.kind, wanted, raw).err();
+            let mut lost = job.wanted.iter().filter_map(|wanted| Some((wanted, again(wanted)?)));
+            return lost.try_for_each(|(wanted, error)| self.deliver_copy(index, job, wanted, error, sink));
+        };
+        let pages = if block.kind.holds_pages() { PageBlock::decode(chunk).ok() } else { None };
+        let goes_on =
+            |wanted: &Wanted<'_>, next: &Wanted<'_>| sink.in_runs && wanted.request.goes_on(next.request);
+        for run in job.wanted.chunk_by(goes_on) {
+            match pages.as_ref().and_then(|pages| self.pages_of(block.kind, pages, run)) {
+                Some(bytes) => sink.deliver(run[0].request, run.len(), bytes)?,
+                None => run.iter().try_for_each(|wanted| match self.part(&name, wanted.request, chunk) {
+                    Ok(bytes) => sink.deliver(wanted.request, 1, bytes),
+                    Err(error) => self.deliver_copy(index, job, wanted, error, sink),
+                })?,
             }
         }
         Ok(())
     }
 
-    /// What a request wants of a block. `checked` is the chunk that was checked last.
-    fn wanted_part<'r>(
+    /// One chunk of a block could not be used: the rest of the block may be whole, and so may another copy.
+    fn deliver_copy(
+        &self,
+        index: &Arc<Index>,
+        job: Job<'_>,
+        wanted: &Wanted<'_>,
+        error: RepositoryError,
+        sink: Sink<'_>,
+    ) -> Result<()> {
+        let failed = |copy: &Located| (copy.block, copy.offset) == (job.block, wanted.offset);
+        self.find_elsewhere(index, &failed, wanted.request, error, sink)
+    }
+
+    /// The chunk that a request needs something of, checked against its identity.
+    fn checked_chunk<'r>(
         &self,
         name: &BulkName,
         kind: BlockKind,
         wanted: &Wanted<'_>,
         raw: &'r [u8],
-        checked: &mut Option<(u32, u32)>,
     ) -> Result<&'r [u8]> {
-        let place = (wanted.offset, wanted.chunk_length);
+        let end = wanted.offset as usize + wanted.chunk_length as usize;
         let bytes = raw
-            .get(wanted.offset as usize..wanted.offset as usize + wanted.chunk_length as usize)
+            .get(wanted.offset as usize..end)
             .ok_or_else(|| RepositoryError::damaged(layout::pack(name), "a chunk lies outside its block"))?;
-        if *checked != Some(place) {
-            self.check_identity(name, kind, &wanted.request.source.chunk(), bytes)?;
-            *checked = Some(place);
-        }
-        self.part(name, wanted.request, bytes)
+        self.check_identity(name, kind, &wanted.request.source.chunk(), bytes)?;
+        Ok(bytes)
+    }
+
+    /// The pages of a run of requests in slots that follow each other; `None` where they are not all there and right.
+    /// In a block with all its slots they were checked with it: its identity is that of its bytes.
+    fn pages_of<'c>(&self, kind: BlockKind, pages: &PageBlock<'c>, run: &[Wanted<'_>]) -> Option<&'c [u8]> {
+        let (first, last) = (run.first()?, run.last()?);
+        let PieceSource::Page { slot, .. } = first.request.source else { return None };
+        let bytes = pages.run(slot, run.len())?;
+        let is_right = |(wanted, page): (&Wanted<'_>, &[u8])| match wanted.request.source {
+            PieceSource::Page { hash, .. } => self.repository.keys.id_key.page(page) == hash,
+            PieceSource::Chunk { .. } => false,
+        };
+        let are_right =
+            kind == BlockKind::Pages || run.iter().zip(bytes.chunks_exact(pages.page_bytes)).all(is_right);
+        // Only the last page of a file may be wanted in part.
+        let are_whole =
+            run[..run.len() - 1].iter().all(|wanted| wanted.request.length as usize == pages.page_bytes);
+        let length = bytes.len().checked_sub(pages.page_bytes)?.checked_add(last.request.length as usize)?;
+        if are_right && are_whole { bytes.get(..length) } else { None }
     }
 
     /// The part of a chunk that a request wants; a page is checked against its hash.
@@ -455,7 +512,7 @@ impl Reader {
             let name = index.pack_of(copy).name;
             let read = self.read_copy(index, copy);
             match read.as_ref().map(|(_, bytes)| self.part(&name, request, bytes)) {
-                Ok(Ok(part)) => return sink.deliver(request, part),
+                Ok(Ok(part)) => return sink.deliver(request, 1, part),
                 Ok(Err(other)) => error = other,
                 Err(_) => error = read.err().unwrap_or(error),
             }
@@ -467,13 +524,24 @@ impl Reader {
 /// Where what was read goes.
 #[derive(Clone, Copy)]
 struct Sink<'s> {
-    deliver: &'s Deliver<'s>,
+    deliver: &'s DeliverRun<'s>,
+    /// Whether it takes several requests at once.
+    in_runs: bool,
     lost: &'s Lost<'s>,
 }
 
 impl Sink<'_> {
-    fn deliver(self, request: &Request, bytes: &[u8]) -> Result<()> {
-        (self.deliver)(request.token, bytes).map_err(RepositoryError::Delivery)
+    fn deliver(self, first: &Request, count: usize, bytes: &[u8]) -> Result<()> {
+        (self.deliver)(first.token..first.token + count as u64, bytes).map_err(RepositoryError::Delivery)
+    }
+}
+
+impl Request {
+    /// Whether the next request is the page behind this one, in the repository as for whoever wants both.
+    fn goes_on(&self, next: &Self) -> bool {
+        let PieceSource::Page { slot, .. } = self.source else { return false };
+        let PieceSource::Page { slot: next_slot, .. } = next.source else { return false };
+        self.token.checked_add(1) == Some(next.token) && slot.checked_add(1) == Some(next_slot)
     }
 }
 
@@ -530,12 +598,21 @@ fn best_copy<'i>(index: &'i Index, id: &ChunkId, role: ChunkRole) -> Option<&'i 
 /// and the requests for which there is no copy.
 fn plan<'r>(index: &Index, requests: &'r [Request]) -> (Vec<Wanted<'r>>, Vec<Request>) {
     let (mut located, mut missing) = (Vec::with_capacity(requests.len()), Vec::new());
-    for request in requests {
-        match best_copy(index, &request.source.chunk(), request.source.role()) {
+    // Pages of one block are requested one after the other.
+    let of_one_chunk = |request: &Request, next: &Request| {
+        (request.source.chunk(), request.source.role()) == (next.source.chunk(), next.source.role())
+    };
+    for requests in requests.chunk_by(of_one_chunk) {
+        match best_copy(index, &requests[0].source.chunk(), requests[0].source.role()) {
             Some(&Located { block, offset, length: chunk_length, .. }) => {
-                located.push(Wanted { request, block, offset, chunk_length });
+                located.extend(requests.iter().map(|request| Wanted {
+                    request,
+                    block,
+                    offset,
+                    chunk_length,
+                }));
             }
-            None => missing.push(*request),
+            None => missing.extend_from_slice(requests),
         }
     }
     // Stable: a tree is mostly requested in the order in which it was stored, and what is sorted already is
@@ -558,6 +635,88 @@ mod tests {
     use crate::pipeline::Pipeline;
     use crate::testing::repository;
     use std::collections::BTreeSet;
+
+    /// A page block of eight pages with only some slots, in a repository, and what reads it.
+    fn stored_pages(kept: &[u16]) -> (Reader, Vec<Request>) {
+        let repository = repository();
+        let pages: Vec<Vec<u8>> = (1..=8).map(|n| vec![n; 512]).collect();
+        let slots: Vec<Option<&[u8]>> = pages.iter().map(|page| Some(page.as_slice())).collect();
+        let whole = encode_page_block(512, &slots);
+        let id_key = &repository.keys.id_key;
+        let id = id_key.chunk(&whole);
+        let requests = pages.iter().zip(0..).map(|(page, slot)| Request {
+            source: PieceSource::Page { block: id, slot, hash: id_key.page(page) },
+            length: 512,
+            token: 100 + u64::from(slot),
+        });
+        let requests = requests.collect();
+        let all = kept.len() == pages.len();
+        let kind = if all { BlockKind::Pages } else { BlockKind::SparsePages };
+        let bytes = PageBlock::decode(&whole).unwrap().without(|slot| kept.contains(&slot));
+        let record = ChunkRecord { id, length: bytes.len() as u32, base: None };
+        let mut pipeline = Pipeline::new(&repository, &repository.writer().unwrap()).unwrap();
+        pipeline.push(kind, 0, record, &bytes).unwrap();
+        pipeline.finish().unwrap();
+        (Reader::new(&repository).unwrap(), requests)
+    }
+
+    /// Tokens, and the bytes that came with them.
+    type Delivered = (Range<u64>, Vec<u8>);
+
+    /// What is delivered, in order, and which tokens are lost.
+    fn fetched(reader: &Reader, requests: &[Request]) -> (Vec<Delivered>, Vec<u64>) {
+        let (delivered, lost) = (Mutex::new(Vec::new()), Mutex::new(Vec::new()));
+        let deliver = |tokens: Range<u64>, bytes: &[u8]| {
+            delivered.lock().unwrap().push((tokens, bytes.to_vec()));
+            Ok(())
+        };
+        let lose = |token, _| {
+            lost.lock().unwrap().push(token);
+            Ok(())
+        };
+        reader.fetch_what_is_left(requests.to_vec(), 1, &deliver, &lose).unwrap();
+        (delivered.into_inner().unwrap(), lost.into_inner().unwrap())
+    }
+
+    fn pages_from(numbers: std::ops::RangeInclusive<u8>) -> Vec<u8> {
+        numbers.flat_map(|number| [number; 512]).collect()
+    }
+
+    #[test]
+    fn pages_that_lie_together_come_together() {
+        let (reader, mut requests) = stored_pages(&[0, 1, 2, 3, 4, 5, 6, 7]);
+        assert_eq!(fetched(&reader, &requests), (vec![(100..108, pages_from(1..=8))], vec![]));
+        requests[7].length = 100;
+        let (delivered, _) = fetched(&reader, &requests);
+        assert_eq!(delivered[0].1.len(), 7 * 512 + 100, "the last page of a file may be cut");
+        requests[7].length = 512;
+        requests[3].length = 100;
+        let (delivered, _) = fetched(&reader, &requests);
+        assert_eq!(delivered.len(), 8, "any other that is cut comes alone");
+        assert_eq!(delivered[3], (103..104, vec![4; 100]));
+        requests[3].length = 512;
+        requests[4].token = 7;
+        let (delivered, _) = fetched(&reader, &requests);
+        let expected =
+            [(100..104, pages_from(1..=4)), (7..8, pages_from(5..=5)), (105..108, pages_from(6..=8))];
+        assert_eq!(delivered, expected, "not all of them follow each other for the caller");
+    }
+
+    #[test]
+    fn pages_of_a_block_that_lost_slots_are_checked_each() {
+        let (reader, mut requests) = stored_pages(&[0, 1, 2, 5, 6]);
+        let first = fetched(&reader, &requests[..3]);
+        assert_eq!(first, (vec![(100..103, pages_from(1..=3))], vec![]));
+        let (delivered, lost) = fetched(&reader, &requests);
+        let bytes: Vec<u8> = delivered.into_iter().flat_map(|(_, bytes)| bytes).collect();
+        assert_eq!((bytes, lost), ([pages_from(1..=3), pages_from(6..=7)].concat(), vec![103, 104, 107]));
+        if let PieceSource::Page { hash, .. } = &mut requests[1].source {
+            *hash = PageHash([0; 16]);
+        }
+        let (delivered, lost) = fetched(&reader, &requests[..3]);
+        let tokens: Vec<u64> = delivered.into_iter().flat_map(|(tokens, _)| tokens).collect();
+        assert_eq!((tokens, lost), (vec![100, 102], vec![101]));
+    }
 
     #[test]
     fn slots_in_a_second_sparse_copy_of_the_same_pack_were_not_found() {

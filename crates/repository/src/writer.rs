@@ -304,7 +304,7 @@ impl SnapshotWriter {
         match kept {
             // A block that lost slots may have lost this one.
             Ok((BlockKind::SparsePages, ..)) => Ok(false),
-            Ok((kind, id, bytes)) => self.push(kind, role, 0, plain(id, &bytes), &bytes).map(|()| true),
+            Ok((kind, id, bytes)) => self.push(kind, role, 0, plain(id, &bytes), &[&bytes]).map(|()| true),
             Err(_) => Ok(false),
         }
     }
@@ -393,7 +393,7 @@ impl SnapshotWriter {
     fn store_bytes(&mut self, kind: BlockKind, hint: usize, bytes: &[u8]) -> Result<ChunkId> {
         let id = self.repository.keys.id_key.chunk(bytes);
         if !self.is_known(ChunkRole::Bytes, &id) {
-            self.push(kind, ChunkRole::Bytes, hint, plain(id, bytes), bytes)?;
+            self.push(kind, ChunkRole::Bytes, hint, plain(id, bytes), &[bytes])?;
         }
         Ok(id)
     }
@@ -408,15 +408,15 @@ impl SnapshotWriter {
         role: ChunkRole,
         hint: usize,
         record: ChunkRecord,
-        bytes: &[u8],
+        parts: &[&[u8]],
     ) -> Result<()> {
-        self.stats.new_bytes += bytes.len() as u64;
+        self.stats.new_bytes += u64::from(record.length);
         self.known.insert((role, record.id));
         if kind == BlockKind::Node && role == ChunkRole::Leaf {
             // A leaf that is stored whole is named by its bytes as well.
             self.known.insert((ChunkRole::Bytes, record.id));
         }
-        self.pipeline.as_mut().ok_or(RepositoryError::Aborted)?.push(kind, hint, record, bytes)
+        self.pipeline.as_mut().ok_or(RepositoryError::Aborted)?.push_parts(kind, hint, record, parts)
     }
 
     /// Stores a database file page by page. `read` gives the whole file, in order; a last page that is
@@ -470,16 +470,16 @@ impl SnapshotWriter {
     fn store_leaf(&mut self, page_bytes: usize, pages: &[u8], base_id: Option<ChunkId>) -> Result<ChunkId> {
         let base = base_id.and_then(|id| Some((id, self.reader.leaf(&id).ok()?.0)));
         let mut leaf = Leaf { slots: Vec::with_capacity(pages.len() / page_bytes) };
-        let mut fresh: Vec<(usize, &[u8])> = Vec::new();
+        let mut fresh = Vec::new();
         for (n, page) in pages.chunks_exact(page_bytes).enumerate() {
             let slot = self.page_slot(n, page, base.as_ref().map(|(_, leaf)| leaf))?;
             if slot.is_none() {
-                fresh.push((n, page));
+                fresh.push(n);
             }
             leaf.slots.push(slot.unwrap_or(PageSlot::Zero));
         }
         for window in fresh.chunks(PAGE_BLOCK_BYTES / page_bytes) {
-            self.store_page_block(page_bytes, window, &mut leaf)?;
+            self.store_page_block(page_bytes, pages, window, &mut leaf)?;
         }
         let encoded = leaf.encode();
         let id = self.repository.keys.id_key.chunk(&encoded);
@@ -494,9 +494,9 @@ impl SnapshotWriter {
         match delta {
             Some((bytes, base)) => {
                 let record = ChunkRecord { id, length: bytes.len() as u32, base: Some(base) };
-                self.push(BlockKind::Delta, ChunkRole::Leaf, 0, record, &bytes)?;
+                self.push(BlockKind::Delta, ChunkRole::Leaf, 0, record, &[&bytes])?;
             }
-            None => self.push(BlockKind::Node, ChunkRole::Leaf, 0, plain(id, &encoded), &encoded)?,
+            None => self.push(BlockKind::Node, ChunkRole::Leaf, 0, plain(id, &encoded), &[&encoded])?,
         }
         Ok(id)
     }
@@ -516,23 +516,30 @@ impl SnapshotWriter {
         Ok(None)
     }
 
+    /// Stores those of the pages of a leaf that `window` names. They are not copied together first: of a new
+    /// database everything comes this way.
     fn store_page_block(
         &mut self,
         page_bytes: usize,
-        window: &[(usize, &[u8])],
+        pages: &[u8],
+        window: &[usize],
         leaf: &mut Leaf,
     ) -> Result<()> {
-        let slots: Vec<Option<&[u8]>> = window.iter().map(|(_, page)| Some(*page)).collect();
-        let bytes = pages::encode_page_block(page_bytes as u32, &slots);
-        let block = self.repository.keys.id_key.chunk(&bytes);
-        for (slot, (n, page)) in window.iter().enumerate() {
-            leaf.slots[*n] =
-                PageSlot::Stored { block, slot: slot as u16, hash: self.repository.keys.id_key.page(page) };
+        let head = pages::encode_page_block_head(page_bytes as u32, window.len(), |_| true);
+        let runs = window.chunk_by(|page, next| page + 1 == *next);
+        let runs = runs.map(|run| &pages[run[0] * page_bytes..][..run.len() * page_bytes]);
+        let parts: Vec<&[u8]> = std::iter::once(head.as_slice()).chain(runs).collect();
+        let block = self.repository.keys.id_key.chunk_of(&parts);
+        for (slot, n) in window.iter().enumerate() {
+            let hash = self.repository.keys.id_key.page(&pages[n * page_bytes..][..page_bytes]);
+            leaf.slots[*n] = PageSlot::Stored { block, slot: slot as u16, hash };
         }
         if self.known.contains(&(ChunkRole::Pages, block)) || self.reader.index().is_present_whole(&block) {
             return Ok(());
         }
-        self.push(BlockKind::Pages, ChunkRole::Pages, 0, plain(block, &bytes), &bytes)
+        let length = parts.iter().map(|part| part.len()).sum::<usize>() as u32;
+        let record = ChunkRecord { id: block, length, base: None };
+        self.push(BlockKind::Pages, ChunkRole::Pages, 0, record, &parts)
     }
 
     /// Builds the inner nodes above the leaves.

@@ -9,14 +9,14 @@ use std::io::{self, Read};
 /// A base backup, part by part.
 pub(crate) struct Parts {
     backup: BaseBackup,
-    /// What has been received of the current part and not read.
-    buffer: Vec<u8>,
+    /// How much of the bytes that were received last has been read. They stay where they were received: a copy of
+    /// everything costs more than it looks.
     read: usize,
     next: Next,
     failure: Option<PostgresError>,
 }
 
-/// What follows what is in the buffer.
+/// What follows the bytes that were received last.
 enum Next {
     /// More of the same part, or another part: the next message tells.
     Unknown,
@@ -40,13 +40,13 @@ pub(crate) enum Part {
 
 impl Parts {
     pub(crate) fn new(backup: BaseBackup) -> Self {
-        Self { backup, buffer: Vec::new(), read: 0, next: Next::Unknown, failure: None }
+        Self { backup, read: 0, next: Next::Unknown, failure: None }
     }
 
     /// Goes to the next part, passing over what is left of this one.
     pub(crate) fn next_part(&mut self) -> Result<Option<Part>, PostgresError> {
         loop {
-            self.read = self.buffer.len();
+            self.read = self.backup.data().len();
             match std::mem::replace(&mut self.next, Next::Unknown) {
                 Next::Begins(part) => return Ok(Some(part)),
                 Next::End => {
@@ -69,6 +69,7 @@ impl Parts {
     }
 
     fn receive(&mut self) -> Result<(), PostgresError> {
+        self.read = 0;
         match self.backup.next()? {
             None => self.next = Next::End,
             Some(BackupMessage::Archive { location, .. }) => {
@@ -76,12 +77,7 @@ impl Parts {
                 self.next = Next::Begins(Part::Archive { location });
             }
             Some(BackupMessage::Manifest) => self.next = Next::Begins(Part::Manifest),
-            Some(BackupMessage::Data(bytes)) => {
-                self.buffer.clear();
-                self.buffer.extend_from_slice(bytes);
-                self.read = 0;
-            }
-            Some(BackupMessage::Progress(_)) => {}
+            Some(BackupMessage::Data(_) | BackupMessage::Progress(_)) => {}
         }
         Ok(())
     }
@@ -89,7 +85,7 @@ impl Parts {
 
 impl Read for Parts {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        while self.read == self.buffer.len() {
+        while self.read == self.backup.data().len() {
             if !matches!(self.next, Next::Unknown) {
                 return Ok(0);
             }
@@ -99,8 +95,9 @@ impl Read for Parts {
                 return Err(io::Error::other(said));
             }
         }
-        let bytes = into.len().min(self.buffer.len() - self.read);
-        into[..bytes].copy_from_slice(&self.buffer[self.read..self.read + bytes]);
+        let unread = &self.backup.data()[self.read..];
+        let bytes = into.len().min(unread.len());
+        into[..bytes].copy_from_slice(&unread[..bytes]);
         self.read += bytes;
         Ok(bytes)
     }

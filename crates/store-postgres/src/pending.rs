@@ -66,6 +66,8 @@ struct State {
     bytes: usize,
     /// So many of the stretches that wait are to be published at once.
     flushed: usize,
+    /// Somebody waits until everything before this position is published.
+    wanted: Lsn,
     ended: bool,
 }
 
@@ -143,6 +145,14 @@ impl Pending {
         self.changed.notify_all();
     }
 
+    /// Somebody waits for what comes before a position: once all of that is there, it gathers no longer.
+    pub(crate) fn want(&self, position: Lsn) {
+        let mut state = self.lock();
+        state.wanted = state.wanted.max(position);
+        drop(state);
+        self.changed.notify_all();
+    }
+
     /// How long the oldest byte has been waiting.
     pub(crate) fn oldest(&self) -> Option<Duration> {
         self.lock().waiting.front().map(|(_, since)| since.elapsed())
@@ -176,7 +186,9 @@ impl State {
     fn due_in(&self, gathering: &Gathering) -> Option<Duration> {
         let (first, since) = self.waiting.front()?;
         let full = first.bytes.len() >= gathering.stretch_bytes || self.waiting.len() > 1;
-        let due = if full || self.ended || self.flushed > 0 { Duration::ZERO } else { gathering.wait };
+        let is_wanted = first.start < self.wanted && first.end() >= self.wanted;
+        let due =
+            if full || is_wanted || self.ended || self.flushed > 0 { Duration::ZERO } else { gathering.wait };
         Some(due.saturating_sub(since.elapsed()))
     }
 }
@@ -189,6 +201,18 @@ mod tests {
         Gathering { wait: Duration::from_secs(3600), stretch_bytes: 10, room_bytes: 25 };
     const ONE: TimelineId = TimelineId(1);
     const NOW: Timestamp = Timestamp::from_nanos(5);
+
+    #[test]
+    fn what_somebody_waits_for_gathers_no_longer_once_it_is_there() {
+        let pending = Pending::new(GATHERING);
+        pending.push(ONE, Lsn(100), &[1; 3], NOW);
+        pending.want(Lsn(105));
+        assert_eq!(pending.take(Duration::ZERO), None, "it is not all there");
+        pending.push(ONE, Lsn(103), &[1; 3], NOW);
+        assert_eq!(pending.take(Duration::ZERO).map(|stretch| stretch.end()), Some(Lsn(106)));
+        pending.push(ONE, Lsn(106), &[1; 3], NOW);
+        assert_eq!(pending.take(Duration::ZERO), None, "nobody waits for more");
+    }
 
     #[test]
     fn stretches_are_full_or_of_one_timeline() {

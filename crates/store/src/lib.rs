@@ -24,6 +24,7 @@ pub mod sparse;
 #[cfg(test)]
 mod testing;
 pub mod tree;
+mod writeback;
 
 pub use directory::{Directory, Name, UnsafeName};
 pub use error::{PathError, Problems};

@@ -5,7 +5,7 @@ use crate::materialise::MaterialiseError;
 use crate::tree::{LostListing, TreeReader, VisitEntry, VisitPiece};
 use lifeboat_repository::ids::ChunkId;
 use lifeboat_repository::tree::{Content, Entry, Extent, Metadata};
-use lifeboat_repository::{Deliver, Descend, Lost, Piece, PieceSource, RepositoryError, Request};
+use lifeboat_repository::{DeliverRun, Descend, Lost, Piece, PieceSource, RepositoryError, Request};
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -154,11 +154,11 @@ impl TreeReader for MemoryTree {
     fn fetch(
         &self,
         requests: Vec<Request>,
-        deliver: &Deliver<'_>,
+        deliver: &DeliverRun<'_>,
         lost: &Lost<'_>,
     ) -> Result<(), RepositoryError> {
         let deliver_one = |request: &Request| match self.part(request) {
-            Ok(part) => deliver(request.token, part).map_err(RepositoryError::Delivery),
+            Ok(part) => deliver(request.token..request.token + 1, part).map_err(RepositoryError::Delivery),
             Err(error) => lost(request.token, error),
         };
         let deliver_share =

@@ -3,7 +3,7 @@
 use crate::materialise::MaterialiseError;
 use crate::tree::{LostListing, TreeReader, VisitEntry, VisitPiece};
 use lifeboat_repository::tree::{Entry, Metadata};
-use lifeboat_repository::{Deliver, Descend, Lost, RepositoryError, Request};
+use lifeboat_repository::{DeliverRun, Descend, Lost, RepositoryError, Request};
 
 /// A part of a tree. Paths are without a slash at either end.
 #[derive(Clone, Debug)]
@@ -86,7 +86,7 @@ impl<T: TreeReader> TreeReader for TreePart<'_, T> {
     fn fetch(
         &self,
         requests: Vec<Request>,
-        deliver: &Deliver<'_>,
+        deliver: &DeliverRun<'_>,
         lost: &Lost<'_>,
     ) -> Result<(), RepositoryError> {
         self.inner.fetch(requests, deliver, lost)

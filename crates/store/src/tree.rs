@@ -5,7 +5,7 @@
 
 use crate::materialise::MaterialiseError;
 use lifeboat_repository::tree::{Entry, Metadata};
-use lifeboat_repository::{Deliver, Descend, Lost, Piece, Reader, RepositoryError, Request, Snapshot};
+use lifeboat_repository::{DeliverRun, Descend, Lost, Piece, Reader, RepositoryError, Request, Snapshot};
 
 /// Takes an entry of a tree with the path of its directory, and says whether to go into it.
 pub type VisitEntry<'a> = dyn FnMut(&[u8], &Entry) -> Result<Descend, MaterialiseError> + 'a;
@@ -42,15 +42,16 @@ pub trait TreeReader: Sync {
     /// Of `visit`, or where what lists the pieces is missing or damaged.
     fn pieces(&self, entry: &Entry, visit: &mut VisitPiece<'_>) -> Result<(), MaterialiseError>;
 
-    /// Fetches pieces, each compressed block once, and delivers them in any order, from several threads. What
-    /// is missing or damaged is lost, and the rest delivered.
+    /// Fetches pieces, each compressed block once, and delivers them in any order, from several threads, together
+    /// where they lie together and their tokens follow each other. What is missing or damaged is lost, and the rest
+    /// delivered.
     ///
     /// # Errors
     /// Of `deliver` and `lost`, and where nothing can be read.
     fn fetch(
         &self,
         requests: Vec<Request>,
-        deliver: &Deliver<'_>,
+        deliver: &DeliverRun<'_>,
         lost: &Lost<'_>,
     ) -> Result<(), RepositoryError>;
 }
@@ -86,7 +87,7 @@ impl TreeReader for SnapshotTree<'_> {
     fn fetch(
         &self,
         requests: Vec<Request>,
-        deliver: &Deliver<'_>,
+        deliver: &DeliverRun<'_>,
         lost: &Lost<'_>,
     ) -> Result<(), RepositoryError> {
         self.reader.fetch_what_is_left(requests, self.threads, deliver, lost)

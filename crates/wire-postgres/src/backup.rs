@@ -4,6 +4,7 @@
 
 use crate::connection::{Connection, Stop};
 use crate::error::{PostgresError, ServerError};
+use crate::inbox::Message;
 use crate::message::{Fields, Malformed};
 use crate::rows::Rows;
 use lifeboat_postgres_wal::{Lsn, TimelineId};
@@ -129,6 +130,8 @@ pub struct BaseBackup {
     start: (Lsn, TimelineId),
     tablespaces: Vec<Tablespace>,
     received: bool,
+    /// The bytes that came last, in the session's buffer.
+    data: Option<Message>,
 }
 
 impl Connection {
@@ -151,7 +154,7 @@ impl Connection {
             .map(|row| tablespace(&self, tablespaces, row))
             .collect::<Result<_, _>>()?;
         self.doing = "receive a base backup";
-        Ok(BaseBackup { connection: self, start, tablespaces, received: false })
+        Ok(BaseBackup { connection: self, start, tablespaces, received: false, data: None })
     }
 }
 
@@ -190,6 +193,12 @@ impl BaseBackup {
         self.connection.cancel_handle()
     }
 
+    /// The bytes that [`BaseBackup::next`] gave last, again; none where it gave something else.
+    pub fn data(&self) -> &[u8] {
+        let body = self.data.as_ref().map(|message| self.connection.body(message));
+        body.and_then(|body| body.get(1..)).unwrap_or_default()
+    }
+
     /// The next piece; `None` at the end. It lies in the session's buffer until the next one is asked for.
     ///
     /// # Errors
@@ -199,6 +208,7 @@ impl BaseBackup {
         reason = "each piece borrows the buffer that the next one reuses"
     )]
     pub fn next(&mut self) -> Result<Option<BackupMessage<'_>>, PostgresError> {
+        self.data = None;
         if self.received {
             return Ok(None);
         }
@@ -206,6 +216,7 @@ impl BaseBackup {
         match message.tag {
             b'd' => {
                 let piece = piece(self.connection.body(&message));
+                self.data = matches!(piece, Ok(BackupMessage::Data(_))).then(|| message.clone());
                 piece.map(Some).map_err(|error| self.connection.malformed(error))
             }
             b'c' => {

@@ -55,6 +55,15 @@ impl IdKey {
         ChunkId(*blake3::keyed_hash(&self.expose(), content).as_bytes())
     }
 
+    /// The identity of a chunk that lies in several pieces.
+    pub(crate) fn chunk_of(&self, parts: &[&[u8]]) -> ChunkId {
+        let mut hasher = blake3::Hasher::new_keyed(&self.expose());
+        parts.iter().for_each(|part| {
+            hasher.update(part);
+        });
+        ChunkId(*hasher.finalize().as_bytes())
+    }
+
     /// The keyed hash of a database page: the first 16 bytes of what would be its chunk identity.
     pub fn page(&self, content: &[u8]) -> PageHash {
         let full = self.chunk(content);

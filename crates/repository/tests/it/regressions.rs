@@ -505,8 +505,8 @@ fn one_damaged_chunk_ended_the_fetching_of_all_others() {
     house.store.delete(&packs[1]).unwrap();
     let reader = lifeboat_repository::Reader::new(&house.repository).unwrap();
     let seen = Mutex::new((vec![0; requests.len()], 0));
-    let deliver = |token: u64, _: &[u8]| {
-        seen.lock().unwrap().0[token as usize] += 1;
+    let deliver = |tokens: std::ops::Range<u64>, _: &[u8]| {
+        tokens.for_each(|token| seen.lock().unwrap().0[token as usize] += 1);
         Ok(())
     };
     let lost = |token: u64, error: RepositoryError| {

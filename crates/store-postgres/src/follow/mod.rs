@@ -230,8 +230,10 @@ impl Following {
         self.0.stop();
     }
 
-    /// Waits until the log is durable up to a position, at most so long. False where it is not.
+    /// Waits until the log is durable up to a position, at most so long. False where it is not. What is waited for
+    /// does not wait for more to come.
     pub fn wait_for(&self, position: Lsn, at_most: Duration) -> bool {
+        self.0.pending.want(position);
         let short = |state: &mut State| state.status.durable < position && !state.failed && !state.stop;
         let waited = self.0.changed.wait_timeout_while(self.0.lock(), at_most, short);
         let (state, _) = waited.unwrap_or_else(PoisonError::into_inner);

@@ -402,7 +402,7 @@ impl<R: TreeReader> Restore<'_, R> {
 
     fn fetch(&self, requests: Vec<Request>) -> Result<()> {
         let (writer, plan) = (self.writer(), &self.plan);
-        let deliver = |token, bytes: &[u8]| Ok(writer.deliver(plan, token, bytes)?);
+        let deliver = |tokens, bytes: &[u8]| Ok(writer.deliver(plan, tokens, bytes)?);
         let lost = |token, error| {
             writer.lose(plan, token, error).map_err(|error| RepositoryError::Delivery(error.into()))
         };

@@ -9,17 +9,21 @@ use crate::attributes::{self, Creator};
 use crate::directory::{Directory, Name};
 use crate::error::PathError;
 use crate::progress::Progress;
+use crate::writeback;
 use lifeboat_base::failpoint;
 use lifeboat_repository::tree::{Entry, Metadata};
 use lifeboat_repository::{Piece, RepositoryError, Request};
 use rustix::fs::Mode;
 use std::collections::VecDeque;
 use std::io;
+use std::ops::Range;
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// How many files of several pieces stay open at once.
 const OPEN_FILES_MAX: usize = 128;
+/// After so many bytes of a file the disk is to begin with them.
+const WRITE_OUT_BYTES: u64 = 8 << 20;
 /// What is counted for one file besides its name and attributes, in bytes: the slot and its allocations.
 const FILE_COST: usize = size_of::<FileSlot>() + 64;
 /// What is counted for a piece, in bytes: while it is fetched, the repository holds each request twice more,
@@ -52,13 +56,23 @@ struct FileState {
     left: u64,
     /// Where the data ends so far.
     end: u64,
+    /// Bytes that were written since the disk was last told to begin.
+    waiting: u64,
 }
 
 /// Where a piece goes.
 #[derive(Clone, Copy, Debug)]
 struct Destination {
     file: u32,
+    length: u32,
     offset: u64,
+}
+
+impl Destination {
+    /// Whether `next` is the same file's, directly behind this.
+    fn goes_on(&self, next: &Self) -> bool {
+        self.file == next.file && self.offset.checked_add(u64::from(self.length)) == Some(next.offset)
+    }
 }
 
 /// A further name of a file that is in the target, or will be after this window.
@@ -119,8 +133,14 @@ impl Plan {
         let file = u32::try_from(self.files.len() - 1).unwrap_or(u32::MAX);
         let token = self.destinations.len() as u64;
         self.requests.push(Request { source: piece.source, length: piece.length, token });
-        self.destinations.push(Destination { file, offset: piece.offset });
+        self.destinations.push(Destination { file, length: piece.length, offset: piece.offset });
         self.cost += PIECE_COST;
+    }
+
+    /// Where the pieces of some tokens go.
+    fn destinations_of(&self, tokens: Range<u64>) -> &[Destination] {
+        let place = |token| usize::try_from(token).unwrap_or(usize::MAX);
+        self.destinations.get(place(tokens.start)..place(tokens.end)).unwrap_or_default()
     }
 
     /// No piece of the file begun last follows. Gives back whether all of them are written already, so that
@@ -175,24 +195,35 @@ pub(super) struct Writer<'a> {
 }
 
 impl Writer<'_> {
-    /// Writes the bytes of one request.
-    pub(super) fn deliver(self, plan: &Plan, token: u64, bytes: &[u8]) -> Result<(), PathError> {
-        let destination = usize::try_from(token).ok().and_then(|token| plan.destinations.get(token));
-        let Some(destination) = destination else { return Ok(()) };
-        let slot = &plan.files[destination.file as usize];
+    /// Writes the bytes of requests that follow each other: in as few pieces as there are places for them.
+    pub(super) fn deliver(self, plan: &Plan, tokens: Range<u64>, mut bytes: &[u8]) -> Result<(), PathError> {
+        for run in plan.destinations_of(tokens).chunk_by(Destination::goes_on) {
+            let length: usize = run.iter().map(|destination| destination.length as usize).sum();
+            let (of_run, rest) = bytes.split_at(length.min(bytes.len()));
+            bytes = rest;
+            self.deliver_run(plan, run, of_run)?;
+        }
+        Ok(())
+    }
+
+    /// Writes what lies together in one file.
+    fn deliver_run(self, plan: &Plan, run: &[Destination], bytes: &[u8]) -> Result<(), PathError> {
+        let Some(first) = run.first() else { return Ok(()) };
+        let slot = &plan.files[first.file as usize];
         let mut state = lock(slot);
-        state.left = state.left.saturating_sub(1);
+        state.left = state.left.saturating_sub(run.len() as u64);
         if state.failed {
             return Ok(());
         }
-        let written = self.write_piece(plan, *destination, slot, &mut state, bytes);
+        let written = self.write_piece(plan, *first, slot, &mut state, bytes);
         written.or_else(|error| self.give_up(slot, &mut state, "write", error))
     }
 
     /// Gives up the file that a request was for, which the repository cannot answer.
     pub(super) fn lose(self, plan: &Plan, token: u64, error: RepositoryError) -> Result<(), PathError> {
-        let destination = usize::try_from(token).ok().and_then(|token| plan.destinations.get(token));
-        let Some(destination) = destination else { return Ok(()) };
+        let Some(destination) = plan.destinations_of(token..token.saturating_add(1)).first() else {
+            return Ok(());
+        };
         let slot = &plan.files[destination.file as usize];
         let mut state = lock(slot);
         state.left = state.left.saturating_sub(1);
@@ -236,6 +267,11 @@ impl Writer<'_> {
         let handle = self.handle(slot, state)?;
         write_all_at(&handle, bytes, destination.offset)?;
         self.progress.count_bytes(bytes.len() as u64);
+        state.waiting += bytes.len() as u64;
+        if state.waiting >= WRITE_OUT_BYTES {
+            writeback::begin(&handle);
+            state.waiting = 0;
+        }
         if state.left == 0 {
             return self.finish(slot, state, handle);
         }
