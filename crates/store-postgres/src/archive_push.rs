@@ -17,7 +17,8 @@ use lifeboat_postgres_wal::{
 };
 use lifeboat_repository::ids::DatasetName;
 use lifeboat_repository::{
-    Lineage, LogCatalogue, LogError, LogExtent, LogPayload, LogReader, LogWriter, Repository, RepositoryError,
+    Lineage, LogCatalogue, LogError, LogExtent, LogPayload, LogReader, LogSpan, LogWriter, Repository,
+    RepositoryError,
 };
 use std::fs::File;
 use std::io;
@@ -188,10 +189,13 @@ struct Segment {
 impl Push<'_> {
     fn segment(&self, partial: bool) -> Result<Pushed, PushError> {
         let segment = self.open_segment()?;
-        let catalogue = LogCatalogue::read(self.repository, self.dataset)?;
         let start = segment.name.start;
         let end = if partial { self.end_of_partial(&segment)? } else { start.after(segment.size.bytes()) };
         let lineage = lineage::of_timeline(segment.system, segment.name.timeline)?;
+        // Of a log of a hundred thousand objects, those few count that hold these positions or end where they begin.
+        let touches =
+            |span: &LogSpan| span.lineage == lineage.as_str() && span.start <= end.0 && start.0 <= span.end;
+        let (catalogue, names) = LogCatalogue::read_part(self.repository, self.dataset, &touches)?;
         let stretches = stretches_of(&catalogue, &lineage);
         let (known, missing) = divide(start.0..end.0, &stretches);
         for range in &known {
@@ -199,16 +203,17 @@ impl Push<'_> {
         }
         reach("postgres::push-compared")?;
         for range in &missing {
-            self.append(&segment, &lineage, range)?;
+            self.append(&segment, &catalogue, &lineage, range)?;
         }
-        let before = stretches.iter().map(|stretch| stretch.end).filter(|before| *before <= start.0).max();
-        let begins = missing.first().is_some_and(|range| range.start == start.0);
+        let is_continued = stretches.iter().any(|stretch| stretch.start <= start.0 && start.0 <= stretch.end);
+        let earlier = names.iter().filter(|span| span.lineage == lineage.as_str() && span.end < start.0);
+        let before = earlier.map(|span| span.end).max().filter(|_| !is_continued);
         Ok(Pushed {
             system: segment.system,
             appended: missing.iter().map(length).sum(),
             known: known.iter().map(length).sum(),
-            new_cluster: is_new_cluster(&catalogue, segment.system),
-            hole: before.filter(|before| begins && *before < start.0).map(|before| (Lsn(before), start)),
+            new_cluster: is_new_cluster(&names, segment.system),
+            hole: before.map(|before| (Lsn(before), start)),
         })
     }
 
@@ -301,9 +306,15 @@ impl Push<'_> {
         Ok(())
     }
 
-    fn append(&self, segment: &Segment, lineage: &Lineage, range: &Range<u64>) -> Result<(), PushError> {
+    fn append(
+        &self,
+        segment: &Segment,
+        catalogue: &LogCatalogue,
+        lineage: &Lineage,
+        range: &Range<u64>,
+    ) -> Result<(), PushError> {
         let signer = self.repository.writer()?;
-        let mut writer = LogWriter::open_at(self.repository, &signer, self.dataset, lineage, range.start)?;
+        let mut writer = LogWriter::open_in(catalogue, &signer, lineage, range.start)?;
         let mut start = range.start;
         while start < range.end {
             let end = range.end.min(start + PIECE_BYTES);
@@ -323,7 +334,7 @@ impl Push<'_> {
         TimelineHistory::parse(timeline, &content)
             .map_err(|source| PushError::History { path: self.path.to_owned(), source })?;
         let system = self.system_beside()?;
-        let catalogue = LogCatalogue::read(self.repository, self.dataset)?;
+        let (_, names) = LogCatalogue::read_part(self.repository, self.dataset, &|_| false)?;
         let kept = histories(self.repository, self.dataset, system)?;
         let known = match kept.get(&timeline) {
             Some(kept) if kept.content == content => true,
@@ -334,7 +345,7 @@ impl Push<'_> {
             let mut log = RepositoryLog::new(self.repository, self.dataset, system);
             log.keep_history(timeline, &content, Clock::System.now())?;
         }
-        Ok(pushed_text(&catalogue, system, &content, known))
+        Ok(pushed_text(&names, system, &content, known))
     }
 
     /// The label of a backup that somebody took: for people, and kept as it is.
@@ -348,7 +359,8 @@ impl Push<'_> {
         let offset = parts.next().and_then(|digits| u64::from_str_radix(digits, 16).ok()).unwrap_or_default();
         let position = segment.start.after(offset).0;
         let lineage = Lineage::new(&format!("{system}-{timeline}-backups"))?;
-        let catalogue = LogCatalogue::read(self.repository, self.dataset)?;
+        let of_labels = |span: &LogSpan| span.lineage == lineage.as_str();
+        let (catalogue, names) = LogCatalogue::read_part(self.repository, self.dataset, &of_labels)?;
         let payload = LogPayload::Units(vec![content.clone()]);
         let (known, _) = divide(position..position + 1, &stretches_of(&catalogue, &lineage));
         for piece in
@@ -360,12 +372,12 @@ impl Push<'_> {
         }
         if known.is_empty() {
             let signer = self.repository.writer()?;
-            let mut writer = LogWriter::open_at(self.repository, &signer, self.dataset, &lineage, position)?;
+            let mut writer = LogWriter::open_in(&catalogue, &signer, &lineage, position)?;
             let now = Clock::System.now();
             let extent = LogExtent { start: position, end: position + 1, first: now, last: now };
             writer.append(extent, LABEL_KIND, &payload)?;
         }
-        Ok(pushed_text(&catalogue, system, &content, !known.is_empty()))
+        Ok(pushed_text(&names, system, &content, !known.is_empty()))
     }
 
     /// The cluster whose log lies in the same folder: a history does not say whose it is.
@@ -417,10 +429,10 @@ impl Push<'_> {
     }
 }
 
-fn pushed_text(catalogue: &LogCatalogue, system: SystemId, content: &[u8], is_known: bool) -> Pushed {
+fn pushed_text(names: &[LogSpan], system: SystemId, content: &[u8], is_known: bool) -> Pushed {
     let bytes = content.len() as u64;
     let (appended, known) = if is_known { (0, bytes) } else { (bytes, 0) };
-    Pushed { system, appended, known, new_cluster: is_new_cluster(catalogue, system), hole: None }
+    Pushed { system, appended, known, new_cluster: is_new_cluster(names, system), hole: None }
 }
 
 /// The header that a file begins with; `None` where it is too short for one.
@@ -434,10 +446,8 @@ fn read_header(file: &File) -> io::Result<Option<PageHeader>> {
 }
 
 /// Whether other clusters were kept under the dataset's name, and this one never.
-fn is_new_cluster(catalogue: &LogCatalogue, system: SystemId) -> bool {
-    let lineages = catalogue.lineages();
-    let mut systems =
-        lineages.iter().filter_map(|log| lineage::parse(log.lineage.as_str())).map(|(of, _)| of);
+fn is_new_cluster(names: &[LogSpan], system: SystemId) -> bool {
+    let mut systems = names.iter().filter_map(|span| lineage::parse(&span.lineage)).map(|(of, _)| of);
     let mut any = false;
     let known = systems.by_ref().inspect(|_| any = true).any(|of| of == system);
     any && !known

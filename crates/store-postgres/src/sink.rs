@@ -309,7 +309,10 @@ pub fn histories(
     dataset: &DatasetName,
     system: SystemId,
 ) -> Result<BTreeMap<TimelineId, KeptHistory>, LogError> {
-    histories_in(&LogCatalogue::read(repository, dataset)?, system)
+    let lineage = lineage::of_histories(system)?;
+    let (catalogue, _) =
+        LogCatalogue::read_part(repository, dataset, &|span| span.lineage == lineage.as_str())?;
+    histories_in(&catalogue, system)
 }
 
 /// As [`histories`], of logs that have been listed.

@@ -163,6 +163,30 @@ fn segments_that_are_missing_are_said_and_fill_their_hole_later() {
 }
 
 #[test]
+fn a_push_costs_the_same_however_long_the_log_is() {
+    on_one_version(|installation| {
+        let house = House::new();
+        let archive = archive(&house);
+        let options = ClusterOptions { wal_segment_mib: 1, ..ClusterOptions::new(installation.clone()) };
+        let cluster = TestCluster::start_with(archiving(options, &archive));
+        for _ in 0..12 {
+            fill(&cluster, 10);
+            switch(&cluster);
+        }
+        let all: Vec<PathBuf> = files(&archive).into_iter().filter(|path| is_segment(path)).collect();
+        let requests = |path: &PathBuf| {
+            let before = house.faults.requests();
+            assert!(pushed(&house, path).appended > 0);
+            house.faults.requests() - before
+        };
+        let each: Vec<u64> = all.iter().map(requests).collect();
+        // The first one follows none, the second looks at one that it follows; so does every other.
+        assert_eq!(each[2..].iter().collect::<BTreeSet<_>>().len(), 1, "{each:?}");
+        assert!(each[2] <= each[1], "{each:?}");
+    });
+}
+
+#[test]
 fn another_cluster_begins_a_lineage_and_never_appends() {
     on_one_version(|installation| {
         let house = House::new();

@@ -72,6 +72,17 @@ pub fn stretches(
     Ok(catalogue.lineages())
 }
 
+/// What the name of a log object says that it holds. Nobody has looked whether it does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogSpan {
+    /// The lineage.
+    pub lineage: String,
+    /// The first position.
+    pub start: u64,
+    /// The first position behind it.
+    pub end: u64,
+}
+
 /// The heads of a dataset's log objects. Whoever watches keeps one and refreshes it: heads never change, so
 /// that only new ones are read.
 #[derive(Clone, Debug)]
@@ -88,14 +99,27 @@ impl LogCatalogue {
     /// # Errors
     /// Where the store cannot be listed. An object that cannot be read does not hide the others.
     pub fn read(repository: &Arc<Repository>, dataset: &DatasetName) -> Result<Self> {
+        Ok(Self::read_part(repository, dataset, &|_| true)?.0)
+    }
+
+    /// Lists a dataset's log objects and reads the heads of those alone whose names are wanted. Also gives what all of
+    /// the names say. For who knows what he asks about: a part says nothing of the rest.
+    ///
+    /// # Errors
+    /// As [`LogCatalogue::read`].
+    pub fn read_part(
+        repository: &Arc<Repository>,
+        dataset: &DatasetName,
+        wanted: &dyn Fn(&LogSpan) -> bool,
+    ) -> Result<(Self, Vec<LogSpan>)> {
         let mut catalogue = Self {
             repository: repository.clone(),
             dataset: dataset.clone(),
             heads: BTreeMap::new(),
             unreadable: BTreeMap::new(),
         };
-        catalogue.refresh()?;
-        Ok(catalogue)
+        let names = catalogue.refresh_part(wanted)?;
+        Ok((catalogue, names))
     }
 
     /// Lists again and reads the heads that are new.
@@ -103,12 +127,28 @@ impl LogCatalogue {
     /// # Errors
     /// As [`LogCatalogue::read`].
     pub fn refresh(&mut self) -> Result<()> {
+        self.refresh_part(&|_| true).map(drop)
+    }
+
+    fn refresh_part(&mut self, wanted: &dyn Fn(&LogSpan) -> bool) -> Result<Vec<LogSpan>> {
+        let mut spans = Vec::new();
         for _ in 0..MAX_LISTING_ATTEMPTS {
             let lists = self.repository.read_lists()?;
             let mut listed = list_all(&*self.repository.store, &layout::logs(&self.dataset))?;
+            spans.clear();
             // Names of other forms are none of ours.
-            listed
-                .retain(|l| layout::log_name(&l.key).is_some() && !lists.dead_logs.contains(l.key.as_str()));
+            listed.retain(|one| {
+                let name = layout::log_name(&one.key);
+                let Some(LogName { lineage, start, end, .. }) =
+                    name.filter(|_| !lists.dead_logs.contains(one.key.as_str()))
+                else {
+                    return false;
+                };
+                let span = LogSpan { lineage, start, end };
+                let is_wanted = wanted(&span);
+                spans.push(span);
+                is_wanted
+            });
             self.adopt(&listed)?;
             // Without a new verdict nothing went while we listed, and what was listed is all that there is.
             let verdicts = list_all(&*self.repository.store, layout::VERDICTS)?.len() as u64;
@@ -116,7 +156,7 @@ impl LogCatalogue {
                 break;
             }
         }
-        Ok(())
+        Ok(spans)
     }
 
     fn adopt(&mut self, listed: &[Listed]) -> Result<()> {

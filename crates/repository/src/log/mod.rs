@@ -37,7 +37,7 @@ mod writer;
 pub use crate::bodies::LogMark;
 pub(crate) use carry::carry;
 pub(crate) use catalogue::reason;
-pub use catalogue::{LineageLog, LogCatalogue, LogExtent, LogFork, stretches};
+pub use catalogue::{LineageLog, LogCatalogue, LogExtent, LogFork, LogSpan, stretches};
 pub use compact::{CompactOptions, CompactReport, compact_logs};
 pub use object::fuzz_log;
 pub use payload::LogPayload;

@@ -77,8 +77,22 @@ impl LogWriter {
         lineage: &Lineage,
         position: u64,
     ) -> Result<Self, LogError> {
-        let catalogue = LogCatalogue::read(repository, dataset)?;
+        Self::open_in(&LogCatalogue::read(repository, dataset)?, signer, lineage, position)
+    }
+
+    /// As [`LogWriter::open_at`], where somebody has looked already: at least at the objects of the lineage that end at
+    /// the position.
+    ///
+    /// # Errors
+    /// Where `signer` may not publish the dataset.
+    pub fn open_in(
+        catalogue: &LogCatalogue,
+        signer: &Signer,
+        lineage: &Lineage,
+        position: u64,
+    ) -> Result<Self, LogError> {
         let heads = catalogue.of(lineage);
+        let (repository, dataset) = (catalogue.repository(), catalogue.dataset());
         Self::continuing(repository, signer, dataset, lineage, Some(position), &heads)
     }
 
