@@ -8,6 +8,7 @@ mod clusters;
 mod export;
 mod house;
 mod import;
+mod logs;
 mod postgres;
 mod push;
 mod refused;

@@ -127,6 +127,11 @@ impl State {
     /// Where a watchdog begins, before its first look.
     pub(crate) const FIRST: Self = Self::Out(ExposureReason::Starting);
 
+    /// Whether our name is neither on its way into the list nor on its way out, and was not seen there.
+    pub(crate) const fn has_nothing_to_undo(self, perhaps_listed: bool) -> bool {
+        matches!(self, Self::Out(_) | Self::Over) && !perhaps_listed
+    }
+
     /// What is to be done.
     pub(crate) fn duty(self) -> Duty {
         match self {
@@ -180,6 +185,21 @@ impl State {
             Self::Listed { proven } => Self::Listed { proven: proven || look.counted },
             other => other,
         }
+    }
+}
+
+/// With nothing to undo, a server that is away is tried for so long once nobody follows any more.
+const NOTHING_TO_UNDO: Duration = Duration::from_secs(60);
+/// With our name perhaps in its list, it is tried for so long: over a weekend and the holidays around it. Who comes back
+/// later than that comes back to commits that wait, so that this is said and stays on record.
+const PERHAPS_LISTED: Duration = Duration::from_secs(7 * 24 * 3600);
+
+/// How long a server that does not answer is tried, once there is nobody to wait for; `None`: for ever.
+pub(crate) const fn tried_for(life: Life, nothing_to_undo: bool) -> Option<Duration> {
+    match life {
+        Life::Alive => None,
+        Life::Stopping | Life::Gone if nothing_to_undo => Some(NOTHING_TO_UNDO),
+        Life::Stopping | Life::Gone => Some(PERHAPS_LISTED),
     }
 }
 
@@ -314,6 +334,20 @@ mod tests {
         state = state.next(Event::Removed(Life::Alive));
         assert_eq!(state, State::Out(Stalled));
         assert_eq!(state.next(Event::Looked(look, Life::Gone)), State::Over);
+    }
+
+    #[test]
+    fn a_server_that_stays_away_is_given_up_only_where_nobody_follows() {
+        for state in states() {
+            for perhaps_listed in [true, false] {
+                let tried = |life| tried_for(life, state.has_nothing_to_undo(perhaps_listed));
+                assert_eq!(tried(Life::Alive), None, "{state:?}");
+                assert_eq!(tried(Life::Gone), tried(Life::Stopping), "{state:?}");
+                // Soon only where our name can be nowhere: not in the list, and not on its way there or back.
+                let is_out = matches!(state, State::Out(_) | State::Over) && !perhaps_listed;
+                assert_eq!(tried(Life::Gone).unwrap() < Duration::from_secs(3600), is_out, "{state:?}");
+            }
+        }
     }
 
     #[test]

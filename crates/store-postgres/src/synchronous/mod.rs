@@ -33,6 +33,7 @@ pub use watchdog::{Beat, WatchdogConfig, WatchdogEvent, leave_now, run_watchdog}
 use lifeboat_base::Hint;
 use lifeboat_wire_postgres::PostgresError;
 use std::io;
+use std::time::Duration;
 
 type Result<T, E = SynchronousError> = std::result::Result<T, E>;
 
@@ -96,6 +97,14 @@ pub enum SynchronousError {
         #[source]
         source: io::Error,
     },
+    /// The server has been away for so long that nobody waits for it any more.
+    #[error("the server did not answer for {} days, and {name} may still be in its synchronous_standby_names", tried_for.as_secs() / 86_400)]
+    GivenUp {
+        /// Our name.
+        name: String,
+        /// For how long it was tried.
+        tried_for: Duration,
+    },
     /// A test wanted it.
     #[error(transparent)]
     Failpoint(io::Error),
@@ -126,6 +135,11 @@ impl Hint for SynchronousError {
             }
             Self::Process { .. } => {
                 "Look whether the machine has processes and memory left, then begin again."
+            }
+            Self::GivenUp { name, .. } => {
+                return Some(format!(
+                    "Before anybody writes to that server again, take {name} out: ALTER SYSTEM SET synchronous_standby_names, then SELECT pg_reload_conf(). Or follow it again with --synchronous."
+                ));
             }
             Self::Failpoint(_) => return None,
         };

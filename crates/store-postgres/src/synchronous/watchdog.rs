@@ -9,7 +9,7 @@
 
 use super::check::refuse_name;
 use super::exposure::{RecordError, Records};
-use super::machine::{Calm, Duty, Event, ExposureReason, Life, Look, State};
+use super::machine::{Calm, Duty, Event, ExposureReason, Life, Look, State, tried_for};
 use super::names::SynchronousNames;
 use super::server::{Server, Shown};
 use super::waits::Waits;
@@ -31,6 +31,10 @@ const LOOKS: u32 = 10;
 const SHORTEST_PAUSE: Duration = Duration::from_millis(20);
 /// Looking less often lets a wait that begins early be seen late.
 const LONGEST_PAUSE: Duration = Duration::from_millis(500);
+/// A server that has been away for a while is looked for so seldom, once nobody follows any more.
+const AWAY_PAUSE: Duration = Duration::from_secs(30);
+/// For that while.
+const AWAY_AFTER: Duration = Duration::from_secs(120);
 /// After it was taken out, our name comes back only when we have been caught up for so long.
 const LONGEST_CALM: Duration = Duration::from_secs(5);
 /// A beat that is older says nothing about now.
@@ -102,11 +106,13 @@ pub enum WatchdogEvent {
     Unguarded,
 }
 
-/// Watches until nobody follows any more and our name is out of the list, however long that takes. Whoever runs it as
-/// a process lets it outlive the requests to end that are meant for the follower: it ends with its pipe.
+/// Watches until nobody follows any more and our name is out of the list. A server that never comes back is given up
+/// after a minute where nothing is to be undone there, and after a week otherwise. Whoever runs it as a process lets it
+/// outlive the requests to end that are meant for the follower: it ends with its pipe.
 ///
 /// # Errors
-/// Where it is not told what to watch, or another watchdog has taken over.
+/// Where it is not told what to watch, another watchdog has taken over, or the server was given up with our name
+/// perhaps in its list.
 pub fn run_watchdog(
     input: impl Read + Send + 'static,
     output: impl Write + Send + 'static,
@@ -201,6 +207,8 @@ struct Watching {
     life: Life,
     beat: Option<(Stopwatch, bool)>,
     server: Option<Server>,
+    /// Since when the server has not answered, without a break.
+    away: Option<Stopwatch>,
     seen: Seen,
     /// What could not be recorded in time.
     owed: Option<(Timestamp, ExposureReason)>,
@@ -219,6 +227,8 @@ struct Seen {
     /// When the look before was.
     at: Timestamp,
     new_session: bool,
+    /// Whether the last look showed our name in the list, or nobody has looked and an earlier watchdog put it there.
+    perhaps_listed: bool,
 }
 
 impl Watching {
@@ -228,6 +238,8 @@ impl Watching {
         events: SyncSender<WatchdogEvent>,
     ) -> Result<Self> {
         let records = Records::take_over(&config.directory, &config.name)?;
+        // A record that cannot be read may be of anything.
+        let perhaps_listed = records.placement().map_or(true, |placement| placement.is_some());
         let seen = Seen {
             begun: Stopwatch::start(),
             waits: Waits::default(),
@@ -235,6 +247,7 @@ impl Watching {
             written: None,
             at: Clock::System.now(),
             new_session: true,
+            perhaps_listed,
         };
         // Alone, it does not put in what somebody else has not put in before.
         let state = match config.alone {
@@ -250,6 +263,7 @@ impl Watching {
             life: Life::Alive,
             beat: None,
             server: None,
+            away: None,
             seen,
             owed: None,
             said: None,
@@ -263,6 +277,10 @@ impl Watching {
     }
 
     fn pause(&self) -> Duration {
+        let away = self.away.as_ref().map_or(Duration::ZERO, Stopwatch::elapsed);
+        if self.life != Life::Alive && away > AWAY_AFTER {
+            return AWAY_PAUSE;
+        }
         (self.config.max_wait / LOOKS).clamp(SHORTEST_PAUSE, LONGEST_PAUSE)
     }
 
@@ -299,13 +317,29 @@ impl Watching {
         }
         self.settle();
         match self.look().and_then(|()| self.act()) {
-            Ok(()) => {}
+            Ok(()) => self.away = None,
             Err(error @ SynchronousError::Record(RecordError::TakenOver { .. })) => self.done = Err(error),
             Err(error) => {
                 // Whatever is wrong with the session, a new one is worth a try.
                 self.server = None;
                 self.problem(&error);
+                let away = self.away.get_or_insert_with(Stopwatch::start).elapsed();
+                self.give_up_after(away);
             }
+        }
+    }
+
+    /// Ends where nobody follows any more and the server has been away for too long.
+    fn give_up_after(&mut self, away: Duration) {
+        let nothing_to_undo = self.state.has_nothing_to_undo(self.seen.perhaps_listed);
+        let Some(tried_for) = tried_for(self.life, nothing_to_undo).filter(|limit| away >= *limit) else {
+            return;
+        };
+        if nothing_to_undo {
+            self.state = State::Over;
+        } else {
+            // The interval of exposure stays open: nobody knows when it ends.
+            self.done = Err(SynchronousError::GivenUp { name: self.config.name.clone(), tried_for });
         }
     }
 
@@ -324,6 +358,7 @@ impl Watching {
 
     fn judge(&mut self, shown: Shown) -> Result<Look> {
         let names = SynchronousNames::parse(&shown.list.names)?;
+        self.seen.perhaps_listed = names.lists(&self.config.name);
         let (now, pause) = (self.seen.begun.elapsed(), self.pause());
         let in_front = self.seen.written.replace(shown.written);
         let holds_it = matches!((shown.acknowledged, in_front), (Some(at), Some(written)) if at >= written);
@@ -429,5 +464,55 @@ impl Watching {
             // Nobody reads: the records say it all.
             Ok(()) | Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {}
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::synchronous::exposure::{Listed, Placement};
+
+    /// One whose follower is gone, of a server that is nowhere.
+    fn watching(place: &tempfile::TempDir) -> Watching {
+        let server = format!("postgres:///postgres?host={}/none", place.path().display());
+        let config = WatchdogConfig {
+            server: server.clone(),
+            name: "lifeboat_app".to_owned(),
+            max_wait: Duration::from_secs(1),
+            directory: place.path().join("watchdog"),
+            alone: false,
+        };
+        let options = ConnectOptions::parse(&server, &|_| None).unwrap();
+        let mut watching = Watching::begin(config, options, events(io::sink())).unwrap();
+        watching.life = Life::Gone;
+        watching.look_and_act();
+        assert!(watching.away.is_some() && !watching.is_over());
+        watching
+    }
+
+    #[test]
+    fn with_nothing_to_undo_a_server_that_is_away_is_given_up_soon() {
+        let place = tempfile::tempdir().unwrap();
+        let mut watching = watching(&place);
+        watching.give_up_after(Duration::from_secs(59));
+        assert!(!watching.is_over());
+        watching.give_up_after(Duration::from_secs(60));
+        assert!(watching.is_over() && watching.done.is_ok());
+    }
+
+    #[test]
+    fn with_the_name_perhaps_in_its_list_it_is_tried_for_a_week_and_then_said() {
+        let place = tempfile::tempdir().unwrap();
+        let records = Records::take_over(&place.path().join("watchdog"), "lifeboat_app").unwrap();
+        let listed = |names: &str| Listed { names: names.to_owned(), by_reset: true };
+        records.keep_placement(&Placement { with: listed("lifeboat_app"), without: listed("") }).unwrap();
+        let mut watching = watching(&place);
+        let week = Duration::from_secs(7 * 24 * 3600);
+        watching.give_up_after(week - Duration::from_secs(1));
+        assert!(!watching.is_over());
+        watching.give_up_after(week);
+        assert!(watching.is_over());
+        let error = watching.done.expect_err("the name may be there");
+        assert!(error.hint().unwrap().contains("take lifeboat_app out"), "{error}");
     }
 }
