@@ -8,6 +8,7 @@ use lifeboat_base::clock::Clock;
 use lifeboat_base::{Hint, Secret, hex};
 use lifeboat_objects::location::{self, Location};
 use lifeboat_plan::{FILE_NAME, Plan};
+use lifeboat_recovery::samples::{Forecast, Measured, Occasion, Sample, Samples};
 use lifeboat_repository::ids::{DatasetName, WriterId};
 use lifeboat_repository::{Environment, EpochPrivateKey, Published, Reader, ReaderPin, Repository, Unlock};
 use std::ffi::OsString;
@@ -142,6 +143,11 @@ impl Context {
             })
     }
 
+    /// Where the watchdog of a dataset's synchronous mode keeps its records.
+    pub(crate) fn watchdog_dir(&self, dataset: &DatasetName) -> Result<PathBuf, Failure> {
+        Ok(self.state_dir()?.join("synchronous").join(dataset.as_str()))
+    }
+
     /// Folders that a backup never takes along: the repository's own, and the state.
     pub(crate) fn own_folders(&self) -> Vec<PathBuf> {
         let mut own: Vec<PathBuf> = self.state_dir().ok().into_iter().collect();
@@ -181,6 +187,56 @@ impl Context {
             self.output.note(&format!("{line}; what only it describes cannot be read, run `lifeboat check`"));
         }
         Ok((reader, published))
+    }
+}
+
+impl Context {
+    fn samples(&self, repository: &Repository) -> Result<Samples, Failure> {
+        Ok(Samples::new(&self.state_dir()?, &repository.id()))
+    }
+
+    /// Remembers how long a way back took, for forecasts. Where that cannot be, it is said and nothing else fails.
+    pub(crate) fn keep_sample(
+        &self,
+        repository: &Repository,
+        occasion: Occasion,
+        published: &Published,
+        measured: Option<Measured>,
+    ) -> Result<(), Failure> {
+        let Some(measured) = measured else { return Ok(()) };
+        let snapshot = &published.snapshot;
+        let sample = Sample {
+            at: Clock::System.now(),
+            occasion,
+            host: host_name(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            store: snapshot.store.clone(),
+            snapshot: published.id.to_string(),
+            measured,
+        };
+        if let Err(error) = self.samples(repository)?.keep(&snapshot.position.dataset, &sample) {
+            let error = lifeboat_base::report(&error);
+            self.output.note(&format!("how long this took is not remembered: {error}"));
+        }
+        Ok(())
+    }
+
+    /// What restoring so much of a dataset would take on this host; `None` where nothing was measured here yet.
+    pub(crate) fn forecast(
+        &self,
+        repository: &Repository,
+        dataset: &DatasetName,
+        bytes: u64,
+        log_bytes: u64,
+    ) -> Result<Option<Forecast>, Failure> {
+        match self.samples(repository)?.of(dataset) {
+            Ok(samples) => Ok(Forecast::of(&samples, &host_name(), bytes, log_bytes)),
+            Err(error) => {
+                let error = lifeboat_base::report(&error);
+                self.output.note(&format!("no forecast, since what was measured cannot be read: {error}"));
+                Ok(None)
+            }
+        }
     }
 }
 

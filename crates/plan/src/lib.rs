@@ -12,8 +12,10 @@ use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 
 mod protect;
+mod prove;
 
 pub use protect::{Ack, ProtectPlan};
+pub use prove::{Expectation, ProvePlan, QueryPlan};
 
 /// What a plan file is called, unless another is named.
 pub const FILE_NAME: &str = "lifeboat.toml";
@@ -52,6 +54,8 @@ pub struct DatasetPlan {
     pub retain: Option<Retain>,
     /// How its log is kept.
     pub protect: Option<ProtectPlan>,
+    /// What a proof asks beside what is always asked.
+    pub prove: Option<ProvePlan>,
 }
 
 /// What is kept of a dataset's snapshots: the newest of each of so many hours, days, weeks and months that

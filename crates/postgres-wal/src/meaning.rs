@@ -21,6 +21,7 @@ mod kind {
     pub(super) const FULL_PAGE_WRITES: u8 = 0x80;
     pub(super) const END_OF_RECOVERY: u8 = 0x90;
     pub(super) const OVERWRITE_CONTINUATION: u8 = 0xd0;
+    pub(super) const TABLESPACE_CREATE: u8 = 0x00;
 }
 
 /// What `pg_create_restore_point` keeps of a name, with its end, in bytes.
@@ -66,6 +67,13 @@ pub enum Meaning {
     BackupEnd {
         /// Where that backup's replay begins.
         start: Lsn,
+    },
+    /// A tablespace was made. Whoever replays it makes it at the same place.
+    Tablespace {
+        /// Its object identifier.
+        oid: u32,
+        /// Its folder; empty where it lies in the data directory.
+        location: String,
     },
     /// What `pg_logical_emit_message` wrote.
     Message(Message),
@@ -207,6 +215,7 @@ const fn name_of(header: &RecordHeader) -> Option<&'static str> {
         (manager::XLOG, kind::END_OF_RECOVERY) => "end of recovery",
         (manager::XLOG, kind::OVERWRITE_CONTINUATION) => "overwritten continuation",
         (manager::TRANSACTION, of_transaction) => return transaction::name_of(of_transaction),
+        (manager::TABLESPACE, kind::TABLESPACE_CREATE) => "tablespace",
         (manager::LOGICAL_MESSAGE, 0) => "logical message",
         _ => return None,
     })
@@ -231,6 +240,7 @@ pub(crate) fn parse(
     let meaning = match header.manager {
         manager::XLOG => of_log(header, &mut fields, version),
         manager::TRANSACTION => transaction::parse(header, &mut fields, data.cut, version),
+        manager::TABLESPACE => tablespace(&mut fields).map_err(Unread::from),
         _ => message(&mut fields, data.cut),
     };
     match meaning {
@@ -326,6 +336,10 @@ fn end_of_recovery(fields: &mut Fields<'_>, version: Version) -> Result<EndOfRec
     Ok(end)
 }
 
+fn tablespace(fields: &mut Fields<'_>) -> Result<Meaning, Short> {
+    Ok(Meaning::Tablespace { oid: fields.u32()?, location: fields.text()? })
+}
+
 fn message(fields: &mut Fields<'_>, cut: bool) -> Result<Meaning, Unread> {
     let database = fields.u32()?;
     let transactional = fields.u8()? != 0;
@@ -375,6 +389,18 @@ mod tests {
         }
         let end = |length, version| read(manager::XLOG, kind::END_OF_RECOVERY, &vec![0; length], version);
         assert!(end(24, Version::V17).is_ok() && end(16, Version::V17).is_err());
+    }
+
+    #[test]
+    fn a_tablespace_says_where_it_lies() {
+        let read = |data: &[u8]| read(manager::TABLESPACE, kind::TABLESPACE_CREATE, data, Version::V15);
+        let made = Meaning::Tablespace { oid: 16_400, location: "/srv/fast".to_owned() };
+        assert_eq!(read(b"\x10\x40\0\0/srv/fast\0"), Ok(Some(made)));
+        let inside = Meaning::Tablespace { oid: 1, location: String::new() };
+        assert_eq!(read(b"\x01\0\0\0\0"), Ok(Some(inside)));
+        for wrong in [&b"\x10\x40\0"[..], b"\x10\x40\0\0/srv", b"\x10\x40\0\0/srv\0x"] {
+            assert!(matches!(read(wrong), Err(MeaningError::Layout { .. })), "{wrong:?}");
+        }
     }
 
     #[test]

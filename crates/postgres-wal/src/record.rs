@@ -19,6 +19,8 @@ pub mod manager {
     pub const XLOG: u8 = 0;
     /// Commits and aborts.
     pub const TRANSACTION: u8 = 1;
+    /// Tablespaces that are made and dropped.
+    pub const TABLESPACE: u8 = 5;
     /// Messages for logical decoding.
     pub const LOGICAL_MESSAGE: u8 = 21;
     /// The last that PostgreSQL 15 to 18 have themselves.

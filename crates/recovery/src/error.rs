@@ -48,11 +48,31 @@ pub enum RecoveryError {
     /// What a restored directory is cannot be told.
     #[error(transparent)]
     Control(Box<ControlDataError>),
+    /// The plan has queries for what answers none.
+    #[error("a dataset of store {store} answers no queries, and its plan has some")]
+    NobodyAnswers {
+        /// The store.
+        store: String,
+    },
+    /// The plan asks another database where there is one.
+    #[error("query {query:?} names a database, and the dataset is one")]
+    NoOtherDatabase {
+        /// What the query is called.
+        query: String,
+    },
     /// A tablespace has no place to go to.
     #[error("there is no tablespace {named} in the snapshot")]
     NoTablespace {
         /// How it was named.
         named: String,
+    },
+    /// A server that replays the log writes to where a tablespace was.
+    #[error("the log makes tablespace {oid} at {location}, and a server that replays it writes there")]
+    LaterTablespace {
+        /// Its object identifier.
+        oid: u32,
+        /// Where.
+        location: String,
     },
     /// A server that is told nothing does not go from one timeline to another.
     #[error("the point lies on timeline {point}, and the snapshot before it on timeline {snapshot}")]
@@ -160,7 +180,7 @@ impl RecoveryError {
     pub fn is_usage(&self) -> bool {
         match self {
             Self::Pattern(_) | Self::Name(_) | Self::UnknownTarget(_) | Self::NoTablespace { .. } => true,
-            Self::NothingBetween { .. } => true,
+            Self::NothingBetween { .. } | Self::NobodyAnswers { .. } | Self::NoOtherDatabase { .. } => true,
             Self::Cluster(error) => error.is_usage(),
             Self::Import(error) => error.is_usage(),
             _ => false,
@@ -195,6 +215,15 @@ impl Hint for RecoveryError {
             Self::Postgres(error) => return error.hint(),
             Self::Server(error) => return error.hint(),
             Self::Control(error) => return error.hint(),
+            Self::NobodyAnswers { .. } => "Take `queries` out of the dataset's `prove` in the plan.",
+            Self::NoOtherDatabase { .. } => {
+                "Take `database` out of the query: it is for PostgreSQL clusters."
+            }
+            Self::LaterTablespace { oid, location } => {
+                return Some(format!(
+                    "Restore to a point before that, or one behind a snapshot taken since. Or let it be there, where nobody else uses {location}: make that folder, give it to the server's user, and say --tablespace {oid}={location}."
+                ));
+            }
             Self::NoTablespace { .. } => {
                 "Name it by its number or by the place where it lay, as `lifeboat points --json` shows both."
             }

@@ -1,8 +1,10 @@
 //! Recovery: what is declared is protected, restored and proven.
 //!
 //! This floor joins the stores with the repository: [`protect`] takes a snapshot of a target, [`restore`] puts
-//! one back where it can be, [`prove`] does so in scratch and asks the restored data whether it is whole,
-//! [`retention`] says which snapshots to keep, and [`rehearse`] does it all at once and measures.
+//! one back where it can be, [`prove`] does so in scratch and asks the restored data whether it is whole, and what the
+//! plan wants to know ([`queries`]),
+//! [`retention`] says which snapshots to keep, and [`rehearse`] does it all at once and measures. How long all of that
+//! took is remembered in [`samples`], and what a restore would take by them.
 //!
 //! What another tool made is taken in by [`import`].
 //!
@@ -16,9 +18,11 @@ pub mod logs;
 pub mod postgres;
 pub mod protect;
 pub mod prove;
+pub mod queries;
 pub mod rehearse;
 pub mod restore;
 pub mod retention;
+pub mod samples;
 mod target;
 
 pub use error::{RecoveryError, Result};

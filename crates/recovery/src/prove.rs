@@ -8,7 +8,9 @@ use crate::error::{RecoveryError, Result};
 use crate::import::{DumpProof, DumpQuestions, is_dump, prove_dump};
 use crate::postgres::ClusterProof;
 use crate::protect::SQLITE;
+use crate::queries::{Answered, Outcome, ProofQuery};
 use crate::restore::{RestoreOptions, restore};
+use crate::samples::{Measured, Phases};
 use lifeboat_base::clock::Stopwatch;
 use lifeboat_base::scratch::Scratch;
 use lifeboat_repository::tree::EntryKind;
@@ -62,6 +64,10 @@ pub struct Proof {
     pub cluster: Option<ClusterProof>,
     /// What the server said that a dump was restored into.
     pub dump: Option<DumpProof>,
+    /// The plan's own questions.
+    pub queries: Vec<Answered>,
+    /// How long finding the snapshot and the position in the log took, where whoever did it says so.
+    pub resolving: Duration,
     /// How long restoring took.
     pub restoring: Duration,
     /// How long reading back and questioning took.
@@ -71,19 +77,40 @@ pub struct Proof {
 /// Proves a snapshot in a scratch place below `scratch`, or below the system's folder for temporary files.
 ///
 /// # Errors
-/// Where the proof could not be carried out; damage of the snapshot is an answer, not an error.
+/// Where the proof could not be carried out, or nothing is there that could answer `queries`; damage of the snapshot
+/// is an answer, not an error.
 pub fn prove(
     reader: &Reader,
     published: &Published,
     scratch: Option<&Path>,
+    queries: &[ProofQuery],
     progress: &Progress,
 ) -> Result<Proof> {
     let scratch = scratch.map_or_else(std::env::temp_dir, Path::to_owned);
     if is_dump(published) {
-        return prove_dump(reader, published, &scratch, &DumpQuestions::default(), progress);
+        let questions = DumpQuestions { queries: queries.to_vec(), ..DumpQuestions::default() };
+        return prove_dump(reader, published, &scratch, &questions, progress);
+    }
+    let store = &published.snapshot.store;
+    if !queries.is_empty() && store != SQLITE {
+        return Err(RecoveryError::NobodyAnswers { store: store.clone() });
+    }
+    if let Some(query) = queries.iter().find(|query| query.database.is_some()) {
+        return Err(RecoveryError::NoOtherDatabase { query: query.name.clone() });
     }
     let scratch = Scratch::new(&scratch)?;
-    prove_into(reader, published, &scratch.path().join("restored"), progress)
+    let into = scratch.path().join("restored");
+    let mut proof = prove_into(reader, published, &into, progress)?;
+    if !queries.is_empty() && proof.questions.is_some() {
+        let watch = Stopwatch::start();
+        let database = database_of(reader, published, &into)?;
+        for query in database.iter().flat_map(|database| queries.iter().map(move |q| q.ask_sqlite(database)))
+        {
+            proof.add(query);
+        }
+        proof.questioning += watch.elapsed();
+    }
+    Ok(proof)
 }
 
 /// Proves a snapshot in a place that the caller keeps or removes, and that does not exist yet.
@@ -159,9 +186,40 @@ impl Proof {
             questions: None,
             cluster: None,
             dump: None,
+            queries: Vec::new(),
+            resolving: Duration::ZERO,
             restoring: Duration::ZERO,
             questioning: Duration::ZERO,
         }
+    }
+
+    /// What was measured, for whoever remembers it; `None` where nothing was brought back, or something is damaged.
+    pub fn measured(&self) -> Option<Measured> {
+        let is_usable = self.verdict != Verdict::Failed && !self.restoring.is_zero();
+        let cluster = self.cluster.as_ref();
+        let log = cluster.map_or(Duration::ZERO, |cluster| cluster.fetching_log);
+        let started = cluster.filter(|cluster| !cluster.replaying.is_zero());
+        is_usable.then(|| Measured {
+            bytes: self.bytes,
+            log_bytes: cluster.map_or(0, |cluster| cluster.wal_bytes),
+            phases: Phases {
+                resolving: self.resolving,
+                files: self.restoring.saturating_sub(log),
+                log,
+                replay: started.map(|cluster| cluster.replaying),
+                questions: Some(self.questioning),
+            },
+        })
+    }
+
+    /// Adds a question of the plan's, with what follows from its answer.
+    pub(crate) fn add(&mut self, answered: Answered) {
+        match answered.outcome.clone() {
+            Outcome::Met => {}
+            Outcome::Missed(reason) => self.fail(reason),
+            Outcome::Unknown(reason) => self.doubt_if(true, || reason),
+        }
+        self.queries.push(answered);
     }
 
     pub(crate) fn fail(&mut self, reason: String) {
@@ -237,13 +295,18 @@ fn below(root: &Path, directory: &[u8], name: &[u8]) -> PathBuf {
     root.join(OsStr::from_bytes(directory)).join(OsStr::from_bytes(name))
 }
 
-fn question_database(reader: &Reader, published: &Published, root: &Path, proof: &mut Proof) -> Result<()> {
+/// Where a snapshot's database lies.
+fn database_of(reader: &Reader, published: &Published, root: &Path) -> Result<Option<PathBuf>> {
     let mut database = None;
     reader.walk(&published.snapshot, &mut |directory, entry| {
         database.get_or_insert_with(|| below(root, directory, &entry.name));
         Ok::<_, RecoveryError>(Descend::No)
     })?;
-    let Some(database) = database else {
+    Ok(database)
+}
+
+fn question_database(reader: &Reader, published: &Published, root: &Path, proof: &mut Proof) -> Result<()> {
+    let Some(database) = database_of(reader, published, root)? else {
         proof.fail("the snapshot holds no database".to_owned());
         return Ok(());
     };

@@ -117,10 +117,13 @@ pub fn rehearse_target(
     let reader = Reader::new(repository)?;
     let proof = match target {
         Target::Postgres(_) => {
+            let watch = Stopwatch::start();
             let path = resolve(repository, dataset, &RecoveryTarget::LATEST, Some(&protected.published))?;
+            let resolving = watch.elapsed();
             // Beside our own folder, which the server's user may not enter.
             let within = scratch.path().parent().unwrap_or(scratch.path());
-            prove_cluster(&reader, &path, within, &ClusterQuestions::default(), progress)?
+            let proof = prove_cluster(&reader, &path, within, &ClusterQuestions::default(), progress)?;
+            Proof { resolving, ..proof }
         }
         Target::Files(_) | Target::Sqlite(_) => {
             prove_into(&reader, &protected.published, &scratch.path().join("restored"), progress)?

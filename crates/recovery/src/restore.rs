@@ -2,6 +2,7 @@
 //! first byte is written: that the place is empty, that it can be written to, that there is room.
 
 use crate::error::{RecoveryError, Result};
+use crate::samples::{Measured, Phases};
 use crate::threads;
 use lifeboat_base::Hint;
 use lifeboat_base::clock::Stopwatch;
@@ -35,6 +36,13 @@ pub struct RestoreReport {
 }
 
 impl RestoreReport {
+    /// What was measured, for whoever remembers it; `None` where something was left out, which took no time.
+    pub fn measured(&self, resolving: Duration) -> Option<Measured> {
+        let phases = Phases { resolving, files: self.took, ..Phases::default() };
+        let is_whole = self.report.left_out.is_empty();
+        is_whole.then_some(Measured { bytes: self.report.bytes, log_bytes: 0, phases })
+    }
+
     /// What to do about it, where something is missing because the repository is damaged and not because of
     /// the place.
     pub fn damage_hint(&self) -> Option<String> {

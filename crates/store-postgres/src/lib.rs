@@ -37,7 +37,7 @@ pub use facts::{FactError, SnapshotFacts, Tablespace};
 pub use follow::{FollowEvent, FollowOptions, FollowStatus, Follower, Following, SlotChoice, Spooling};
 pub use host::{Elsewhere, SameHost};
 pub use pending::WalStretch;
-pub use proof::{Answers, ProofQuery, TableRows, question, verify_checksums};
+pub use proof::{AnswerError, Answers, TableRows, answer, question, verify_checksums};
 pub use protect::{ClusterSource, MARKER_PREFIX, Protected, protect, slot_name};
 pub use resolve::{RecoveryPath, RecoveryTarget, resolve, target_time};
 pub use segments::{Leg, WalSource, legs};

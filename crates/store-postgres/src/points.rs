@@ -68,6 +68,15 @@ pub struct RecoveryPoints {
     pub unreachable: Vec<String>,
 }
 
+impl RecoveryPoints {
+    /// Bytes of log that restoring the latest point behind a snapshot replays.
+    pub fn log_behind(&self, snapshot: &str, facts: &SnapshotFacts) -> u64 {
+        let reached = self.recoverable.iter().filter(|one| one.snapshots.iter().any(|id| id == snapshot));
+        let ends = reached.map(|one| one.to.0.saturating_sub(facts.first_needed().0));
+        ends.max().unwrap_or(0)
+    }
+}
+
 /// Finds what can be restored to.
 pub fn recovery_points(
     snapshots: &[SnapshotPoint],

@@ -7,6 +7,10 @@ use lifeboat_postgres_server::{Identity, Installation, Server};
 use lifeboat_wire_postgres::{ConnectOptions, Connection, PostgresError, Purpose, Rows};
 use std::path::Path;
 use std::process::Output;
+use std::time::Duration;
+
+/// The SQLSTATE of a statement that took too long (`query_canceled`).
+const QUERY_CANCELLED: &str = "57014";
 
 /// The rows of one table.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,21 +21,6 @@ pub struct TableRows {
     pub table: String,
     /// How many there are.
     pub rows: u64,
-}
-
-/// A question of the plan's own.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ProofQuery {
-    /// What it is called.
-    pub name: String,
-    /// The database that is asked; `None`: the one that the dataset names.
-    pub database: Option<String>,
-    /// What is asked: one row with one number.
-    pub sql: String,
-    /// The answer must not be below this.
-    pub min: Option<i64>,
-    /// The answer must not be above this.
-    pub max: Option<i64>,
 }
 
 /// What a cluster answered.
@@ -47,8 +36,6 @@ pub struct Answers {
     pub tables: Vec<TableRows>,
     /// How many foreign keys were checked.
     pub foreign_keys: u64,
-    /// The plan's own questions: name and answer.
-    pub queries: Vec<(String, String)>,
 }
 
 /// Whether a catalogue agrees with itself: each gives a number of contradictions.
@@ -109,7 +96,6 @@ pub fn question(
     installation: &Installation,
     identity: &Identity,
     place: &Server,
-    queries: &[ProofQuery],
 ) -> Result<Answers, PostgresError> {
     let mut answers = Answers::default();
     let mut main = Connection::open(server, Purpose::Sql)?;
@@ -123,9 +109,6 @@ pub fn question(
             Ok(mut connection) => question_database(&mut connection, &database, &mut answers)?,
             Err(error) => answers.faults.push(format!("database {database} cannot be opened: {error}")),
         }
-    }
-    for query in queries {
-        ask(server, query, &mut answers);
     }
     compare_indexes(installation, identity, place, server.user(), &mut answers);
     Ok(answers)
@@ -172,36 +155,28 @@ fn column(rows: &Rows, column: usize) -> Vec<String> {
     (0..rows.len()).map(text).collect()
 }
 
-/// One of the plan's questions.
-fn ask(server: &ConnectOptions, query: &ProofQuery, answers: &mut Answers) {
-    let mut options = server.clone();
-    if let Some(database) = &query.database {
-        options.set_database(database);
-    }
-    let asked = Connection::open(&options, Purpose::Sql)
-        .and_then(|mut connection| connection.query(&query.sql)?.single().map(str::to_owned));
-    let name = &query.name;
-    match asked {
-        Err(error) => answers.faults.push(format!("query {name:?} failed: {error}")),
-        Ok(answer) => {
-            answers.faults.extend(outside(query, &answer));
-            answers.queries.push((name.clone(), answer));
-        }
-    }
+/// Why a question of a person's own has no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum AnswerError {
+    /// The server could not be asked, or refused or failed at the question.
+    #[error(transparent)]
+    Refused(#[from] PostgresError),
+    /// It took too long.
+    #[error("there was no answer within {} s", .0.as_secs())]
+    TooSlow(Duration),
 }
 
-fn outside(query: &ProofQuery, answer: &str) -> Option<String> {
-    let name = &query.name;
-    if query.min.is_none() && query.max.is_none() {
-        return None;
-    }
-    let Ok(number) = answer.parse::<i64>() else {
-        return Some(format!("query {name:?} gave {answer:?}, which is no whole number"));
-    };
-    match (query.min.filter(|min| number < *min), query.max.filter(|max| number > *max)) {
-        (Some(min), _) => Some(format!("query {name:?} gave {number}, and at least {min} was expected")),
-        (_, Some(max)) => Some(format!("query {name:?} gave {number}, and at most {max} was expected")),
-        _ => None,
+/// The value that a query gives, as text, in a session that writes nothing.
+///
+/// # Errors
+/// Where it gives no single value, or none in time.
+pub fn answer(server: &ConnectOptions, sql: &str, within: Duration) -> Result<String, AnswerError> {
+    let mut connection = Connection::open(server, Purpose::Sql)?;
+    connection.execute("set default_transaction_read_only = on")?;
+    connection.execute(&format!("set statement_timeout = {}", within.as_millis().max(1)))?;
+    match connection.query(sql) {
+        Err(error) if error.sqlstate() == Some(QUERY_CANCELLED) => Err(AnswerError::TooSlow(within)),
+        rows => Ok(rows?.single()?.to_owned()),
     }
 }
 
@@ -250,25 +225,4 @@ fn first_lines(output: &Output) -> String {
     let said = [output.stdout.as_slice(), output.stderr.as_slice()].concat();
     let said = String::from_utf8_lossy(&said);
     said.lines().map(str::trim).filter(|line| !line.is_empty()).take(5).collect::<Vec<_>>().join("; ")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn answers_are_held_against_their_bounds() {
-        let query = |min, max| ProofQuery {
-            name: "has users".to_owned(),
-            database: None,
-            sql: String::new(),
-            min,
-            max,
-        };
-        assert_eq!(outside(&query(Some(1), None), "1"), None);
-        assert_eq!(outside(&query(None, None), "anything"), None);
-        assert!(outside(&query(Some(1), None), "0").unwrap().contains("at least 1"));
-        assert!(outside(&query(None, Some(5)), "6").unwrap().contains("at most 5"));
-        assert!(outside(&query(Some(1), None), "many").unwrap().contains("no whole number"));
-    }
 }

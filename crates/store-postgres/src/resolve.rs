@@ -1,12 +1,12 @@
 //! From what a person asks for to one snapshot and one position of the log, before anything is written.
 
 use crate::error::{PostgresStoreError, Result};
-use crate::facts::SnapshotFacts;
+use crate::facts::{SnapshotFacts, Tablespace};
 use crate::segments::{Leg, WalSource, legs};
 use crate::sink::{KeptHistory, histories_in};
 use crate::{STORE, lineage};
 use lifeboat_postgres_wal::{
-    Edge, EndReason, Layout, Lsn, Meaning, PgTime, Replay, Resolution, Resolver, SystemId, Target,
+    Edge, EndReason, Layout, Lsn, Meaning, PgTime, Record, Replay, Resolution, Resolver, SystemId, Target,
     TargetError, TimelineHistory, TimelineId, WalReader,
 };
 use lifeboat_repository::ids::DatasetName;
@@ -52,6 +52,9 @@ pub struct RecoveryPath {
     /// Where the latest state was asked for and is not this: the log goes on behind a hole, to this position, and no
     /// snapshot leads there.
     pub goes_on_to: Option<Lsn>,
+    /// The tablespaces that the log makes on the way. A server that replays that makes them where they were, whatever
+    /// lies there now.
+    pub later_tablespaces: Vec<Tablespace>,
 }
 
 impl RecoveryPath {
@@ -169,7 +172,11 @@ fn try_from(
     let way = legs(&facts, &history, end).ok_or_else(unreachable)?;
     let mut scan = Scan::new(wanted, &facts, &history);
     scan.run(source, &way)?;
-    let (resolution, marker_at) = scan.finish()?;
+    let found = scan.finish()?;
+    let (resolution, marker_at) = (found.resolution, found.marker_at);
+    let made_before = |(at, _): &(Lsn, Tablespace)| *at <= resolution.stop;
+    let later_tablespaces =
+        found.tablespaces.into_iter().filter(made_before).map(|(_, space)| space).collect();
     // Behind a switch a segment is empty, and need not be there.
     let legs = legs(&facts, &history, resolution.log_needed.min(end)).ok_or_else(unreachable)?;
     // All of them, also those of other branches: a server that is promoted takes the next number of which it finds
@@ -185,6 +192,7 @@ fn try_from(
         legs,
         marker_at,
         goes_on_to: newest,
+        later_tablespaces,
     })
 }
 
@@ -218,6 +226,8 @@ struct Scan<'s> {
     /// The first position that has not been read.
     position: Lsn,
     marker_at: Option<Lsn>,
+    /// The tablespaces that were made, and where in the log.
+    tablespaces: Vec<(Lsn, Tablespace)>,
     done: bool,
     ended: Option<lifeboat_postgres_wal::End>,
 }
@@ -235,6 +245,7 @@ impl<'s> Scan<'s> {
             target: wanted.target.clone(),
             position: start,
             marker_at: None,
+            tablespaces: Vec::new(),
             done: false,
             ended: None,
         }
@@ -255,8 +266,11 @@ impl<'s> Scan<'s> {
 
     /// False once nothing more needs to be read.
     fn take(&mut self, bytes: &[u8]) -> bool {
-        let Self { reader, resolver, facts, marker_at, done, .. } = self;
+        let Self { reader, resolver, facts, marker_at, tablespaces, done, .. } = self;
         let fed = reader.feed(bytes, |record| {
+            if record.start >= facts.start {
+                tablespaces.extend(tablespace(record).map(|space| (record.start, space)));
+            }
             if marker_at.is_none() && record.start < facts.stop {
                 *marker_at = marker(record, facts);
             }
@@ -266,7 +280,7 @@ impl<'s> Scan<'s> {
         !self.done && self.ended.is_none()
     }
 
-    fn finish(self) -> Result<(Resolution, Option<Lsn>)> {
+    fn finish(self) -> Result<Found> {
         let end = self.ended.unwrap_or_else(|| self.reader.finish());
         let at = end.at;
         let damaged = |error| match (&error, end.reason) {
@@ -281,12 +295,29 @@ impl<'s> Scan<'s> {
             let target = TargetError::LogTooShort { end: at, consistent: self.facts.stop };
             return Err(PostgresStoreError::LogDamaged { end, target: Box::new(target) });
         }
-        Ok((resolution, self.marker_at))
+        Ok(Found { resolution, marker_at: self.marker_at, tablespaces: self.tablespaces })
+    }
+}
+
+/// What reading the log has found.
+struct Found {
+    resolution: Resolution,
+    marker_at: Option<Lsn>,
+    tablespaces: Vec<(Lsn, Tablespace)>,
+}
+
+/// The tablespace that a record makes outside of the data directory.
+fn tablespace(record: &Record<'_>) -> Option<Tablespace> {
+    match record.meaning() {
+        Ok(Some(Meaning::Tablespace { oid, location })) if !location.is_empty() => {
+            Some(Tablespace { oid, location })
+        }
+        _ => None,
     }
 }
 
 /// Where the snapshot's own message is, if this record is it.
-fn marker(record: &lifeboat_postgres_wal::Record<'_>, facts: &SnapshotFacts) -> Option<Lsn> {
+fn marker(record: &Record<'_>, facts: &SnapshotFacts) -> Option<Lsn> {
     let wanted = facts.marker.as_ref()?;
     match record.meaning() {
         Ok(Some(Meaning::Message(message))) if message.content == wanted.as_bytes() => Some(record.start),

@@ -14,7 +14,8 @@
 //!
 //! In rollback mode no SQLite connection is opened on the database, since it would roll back what it finds.
 //!
-//! [`question`] opens a restored database and asks it everything that can be asked without its application.
+//! [`question`] opens a restored database and asks it everything that can be asked without its application;
+//! [`answer`] asks what somebody else wants to know.
 //!
 //! # What the calling process must not do
 //! Hold a SQLite connection of its own to a database of which it takes a snapshot: closing our handles would
@@ -36,6 +37,9 @@ mod wal;
 pub use error::SnapshotError;
 pub use lifeboat_wire_sqlite::{JournalMode, PageSize};
 pub use pages::PageRun;
-pub use proof::{Doubt, Fault, ProofError, Questions, Schema, TableFacts, TableKind, Verdict, question};
+pub use proof::{
+    AnswerError, Doubt, Fault, ProofError, Questions, Schema, TableFacts, TableKind, Verdict, answer,
+    question,
+};
 pub use report::{Isolation, SnapshotReport, SnapshotWarning};
 pub use snapshot::{DEFAULT_MAX_STALL, Snapshot, SnapshotOptions, WithoutReflink};

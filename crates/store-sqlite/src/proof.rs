@@ -6,9 +6,11 @@
 //!
 //! Memory: SQLite's page cache is limited to 8 MiB; beside it, the largest single row.
 
+mod answer;
 mod checksum;
 mod schema;
 
+pub use answer::{AnswerError, answer};
 pub use schema::{Schema, TableKind};
 
 use checksum::TableChecksum;

@@ -122,7 +122,7 @@ fn synchronous(
     Ok(Some(Synchronous {
         max_wait: args.max_wait,
         server: Secret::new(server.as_bytes().to_vec()),
-        directory: context.state_dir()?.join("synchronous").join(dataset.as_str()),
+        directory: context.watchdog_dir(dataset)?,
         watchdog: Arc::new(watchdog),
     }))
 }

@@ -6,9 +6,12 @@ use crate::context::Context;
 use crate::failure::{Failure, Outcome};
 use crate::output::{bytes, duration};
 use crate::point;
+use lifeboat_base::clock::Stopwatch;
 use lifeboat_recovery::import::DumpProof;
 use lifeboat_recovery::postgres::{ClusterProof, ClusterQuestions, prove_cluster};
 use lifeboat_recovery::prove::{Proof, Verdict, prove};
+use lifeboat_recovery::queries::{Answered, Outcome as Answer, ProofQuery};
+use lifeboat_recovery::samples::Occasion;
 use lifeboat_repository::{Reader, Repository};
 use lifeboat_store::progress::Progress;
 use serde_json::{Value, json};
@@ -49,21 +52,27 @@ fn prove_one(
     args: &ProveArgs,
 ) -> Result<(Value, Outcome), Failure> {
     let progress = Arc::new(Progress::default());
+    let queries = queries(context, dataset);
+    let watch = Stopwatch::start();
     let path = point::find(context, repository, dataset, &args.at, &args.point)?;
     let (reader, published) = match &path {
         Some(path) => (Reader::new(repository)?, path.snapshot.clone()),
         None => context.find(repository, dataset, &args.at)?,
     };
+    let resolving = watch.elapsed();
     let _pin = context.pin(repository, &[&published], "prove");
     let shown = context.output.progress(&format!("proving {dataset}"), &progress);
-    let proof = match &path {
+    let mut proof = match &path {
         Some(path) => {
             let scratch = args.scratch.clone().unwrap_or_else(std::env::temp_dir);
-            prove_cluster(&reader, path, &scratch, &ClusterQuestions::default(), &progress)?
+            let questions = ClusterQuestions { queries, ..ClusterQuestions::default() };
+            prove_cluster(&reader, path, &scratch, &questions, &progress)?
         }
-        None => prove(&reader, &published, args.scratch.as_deref(), &progress)?,
+        None => prove(&reader, &published, args.scratch.as_deref(), &queries, &progress)?,
     };
     drop(shown);
+    proof.resolving = resolving;
+    context.keep_sample(repository, Occasion::Proof, &published, proof.measured())?;
     let outcome = match proof.verdict {
         Verdict::Proven => Outcome::Done,
         Verdict::Failed => Outcome::Failed,
@@ -79,6 +88,12 @@ fn prove_one(
         document["point"] = path_json(path);
     }
     Ok((document, outcome))
+}
+
+/// What the plan wants to know of a dataset.
+fn queries(context: &Context, dataset: &str) -> Vec<ProofQuery> {
+    let plan = context.plan.datasets.get(dataset).and_then(|dataset| dataset.prove.as_ref());
+    plan.map_or_else(Vec::new, |prove| prove.queries.iter().map(ProofQuery::from).collect())
 }
 
 /// Every dataset that has a snapshot, readable or not: what cannot be read must not pass as proven.
@@ -107,6 +122,10 @@ fn to_text(head: &str, proof: &Proof, text: &mut Vec<u8>) -> std::io::Result<()>
     }
     if let Some(dump) = &proof.dump {
         dump_to_text(dump, text)?;
+    }
+    for query in &proof.queries {
+        let answer = query.answer.as_deref().unwrap_or("no answer");
+        writeln!(text, "  query {:<40} {answer:>12}", query.name)?;
     }
     if let Some(questions) = &proof.questions {
         for table in &questions.tables {
@@ -140,9 +159,6 @@ fn cluster_to_text(cluster: &ClusterProof, text: &mut Vec<u8>) -> std::io::Resul
             table.rows
         )?;
     }
-    for (name, answer) in &cluster.answers.queries {
-        writeln!(text, "  query {name:<40} {answer:>12}")?;
-    }
     Ok(())
 }
 
@@ -163,9 +179,6 @@ fn dump_to_text(dump: &DumpProof, text: &mut Vec<u8>) -> std::io::Result<()> {
     for table in &answers.tables {
         writeln!(text, "  table {:<40} {:>12} rows", table.table, table.rows)?;
     }
-    for (name, answer) in &answers.queries {
-        writeln!(text, "  query {name:<40} {answer:>12}")?;
-    }
     Ok(())
 }
 
@@ -173,15 +186,12 @@ fn dump_json(dump: &DumpProof) -> Value {
     let answers = &dump.answers;
     let tables: Vec<Value> =
         answers.tables.iter().map(|table| json!({ "table": table.table, "rows": table.rows })).collect();
-    let queries: Vec<Value> =
-        answers.queries.iter().map(|(name, answer)| json!({ "name": name, "answer": answer })).collect();
     json!({
         "server": dump.server,
         "restore_seconds": dump.restoring.as_secs_f64(),
         "roles": dump.roles,
         "tables": tables,
         "foreign_keys": answers.foreign_keys,
-        "queries": queries,
     })
 }
 
@@ -193,12 +203,6 @@ fn cluster_json(cluster: &ClusterProof) -> Value {
         .iter()
         .map(|table| json!({ "database": table.database, "table": table.table, "rows": table.rows }))
         .collect();
-    let queries: Vec<Value> = cluster
-        .answers
-        .queries
-        .iter()
-        .map(|(name, answer)| json!({ "name": name, "answer": answer }))
-        .collect();
     json!({
         "server": cluster.server,
         "lsn": cluster.stop.to_string(),
@@ -209,8 +213,16 @@ fn cluster_json(cluster: &ClusterProof) -> Value {
         "databases": cluster.answers.databases,
         "tables": tables,
         "foreign_keys": cluster.answers.foreign_keys,
-        "queries": queries,
     })
+}
+
+fn query_json(query: &Answered) -> Value {
+    let met = match query.outcome {
+        Answer::Met => Some(true),
+        Answer::Missed(_) => Some(false),
+        Answer::Unknown(_) => None,
+    };
+    json!({ "name": query.name, "answer": query.answer, "met": met })
 }
 
 /// A proof for programs.
@@ -224,10 +236,12 @@ pub(crate) fn proof_json(proof: &Proof) -> Value {
         "reasons": proof.reasons,
         "files": proof.files,
         "bytes": proof.bytes,
+        "resolve_seconds": proof.resolving.as_secs_f64(),
         "restore_seconds": proof.restoring.as_secs_f64(),
         "question_seconds": proof.questioning.as_secs_f64(),
         "database": database,
         "cluster": proof.cluster.as_ref().map(cluster_json),
         "dump": proof.dump.as_ref().map(dump_json),
+        "queries": proof.queries.iter().map(query_json).collect::<Vec<_>>(),
     })
 }

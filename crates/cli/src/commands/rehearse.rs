@@ -12,6 +12,7 @@ use lifeboat_recovery::prove::Verdict;
 use lifeboat_recovery::rehearse::{
     Loss, Rehearsal, rehearse_demonstration, rehearse_target, temporary_repository, write_until_killed,
 };
+use lifeboat_recovery::samples::Occasion;
 use lifeboat_recovery::{RecoveryError, Scratch, Target};
 use lifeboat_store::progress::Progress;
 use serde_json::{Value, json};
@@ -50,6 +51,11 @@ pub(crate) fn run(context: &Context, args: &RehearseArgs) -> Result<Outcome, Fai
             options.never.push(scratch.path().to_owned());
             let rehearsal = rehearse_target(&repository, &dataset, &target, &options, &scratch, &progress)?;
             drop(shown);
+            // A repository that goes with the scratch folder has no forecasts.
+            if context.names_repository() {
+                let (published, measured) = (&rehearsal.protected.published, rehearsal.proof.measured());
+                context.keep_sample(&repository, Occasion::Rehearsal, published, measured)?;
+            }
             rehearsal
         }
         None => {

@@ -7,9 +7,11 @@ use crate::context::Context;
 use crate::failure::{Failure, Outcome};
 use crate::output::{bytes, duration};
 use crate::point;
+use lifeboat_base::clock::Stopwatch;
 use lifeboat_postgres_wal::TransactionRef;
 use lifeboat_recovery::postgres::{ClusterOptions, LogPlace, RestoredCluster, restore_cluster};
 use lifeboat_recovery::restore::{RestoreOptions, restore};
+use lifeboat_recovery::samples::Occasion;
 use lifeboat_repository::{Reader, Repository};
 use lifeboat_store::progress::Progress;
 use lifeboat_store_postgres::RecoveryPath;
@@ -17,20 +19,24 @@ use serde_json::{Value, json};
 use std::io::Write;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 pub(crate) fn run(context: &Context, args: &RestoreArgs) -> Result<Outcome, Failure> {
     let repository = context.open()?;
+    let watch = Stopwatch::start();
     if let Some(path) = point::find(context, &repository, &args.dataset, &args.to, &args.point)? {
-        return cluster(context, &repository, args, &path);
+        return cluster(context, &repository, args, &path, watch.elapsed());
     }
     refuse_for_files(args)?;
     let (reader, published) = context.find(&repository, &args.dataset, &args.to)?;
+    let resolving = watch.elapsed();
     let _pin = context.pin(&repository, &[&published], "restore");
     let options = RestoreOptions { include: args.include.clone(), force: args.force };
     let progress = Arc::new(Progress::default());
     let shown = context.output.progress(&format!("restoring {}", args.dataset), &progress);
     let restored = restore(&reader, &published, &args.into, &options, &progress)?;
     drop(shown);
+    context.keep_sample(&repository, Occasion::Restore, &published, restored.measured(resolving))?;
     let report = &restored.report;
     say_problems(context.output, "left out", &report.left_out);
     say_problems(context.output, "not set", &report.refused);
@@ -94,6 +100,7 @@ fn cluster(
     repository: &Arc<Repository>,
     args: &RestoreArgs,
     path: &RecoveryPath,
+    resolving: Duration,
 ) -> Result<Outcome, Failure> {
     if !args.include.is_empty() {
         return Err(Failure::usage(
@@ -119,6 +126,8 @@ fn cluster(
     let shown = context.output.progress(&format!("restoring {}", args.dataset), &progress);
     let restored = restore_cluster(&reader, path, &args.into, &options, &progress)?;
     drop(shown);
+    let measured = restored.measured(resolving, &options.log);
+    context.keep_sample(repository, Occasion::Restore, &path.snapshot, measured)?;
     say_problems(context.output, "left out", &restored.report.left_out);
     say_problems(context.output, "not set", &restored.report.refused);
     for setting in &restored.neutralised {

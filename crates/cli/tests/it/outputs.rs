@@ -90,6 +90,34 @@ fn a_database_goes_in_and_is_proven() {
 }
 
 #[test]
+fn the_plan_asks_and_what_was_measured_foretells() {
+    let place = Place::new();
+    let database = rusqlite::Connection::open(place.path("app.db")).unwrap();
+    database.execute_batch("create table users (name text); insert into users values ('a'), ('b')").unwrap();
+    let plan = |queries: &str| {
+        let plan =
+            format!("[datasets.app]\nstore = \"app.db\"\n[datasets.app.prove]\nqueries = [{queries}]\n");
+        place.write("lifeboat.toml", plan);
+    };
+    let count = "{ name = \"has users\", sql = \"select count(*) from users\", min = 1 }";
+    plan(count);
+    let mut seen = Transcript::new(&place);
+    seen.run(&["backup", "app"]).run(&["points", "app"]).both(&["prove", "app"]).both(&["points", "app"]);
+    plan(&format!("{count}, {{ name = \"first\", sql = \"select min(name) from users\", equals = \"z\" }}"));
+    seen.both(&["prove", "app"]);
+    plan("{ name = \"first\", sql = \"select 1\" }");
+    seen.run(&["prove", "app"]);
+    plan(count);
+    place.write("tree/a.txt", "a");
+    place.write(
+        "lifeboat.toml",
+        format!("[datasets.tree]\nstore = \"tree\"\nprove = {{ queries = [{count}] }}\n"),
+    );
+    seen.run(&["backup", "tree"]).run(&["prove", "tree"]);
+    seen.compare("queries.txt");
+}
+
+#[test]
 fn a_stream_goes_in() {
     let place = Place::new();
     let mut seen = Transcript::new(&place);

@@ -170,6 +170,10 @@ fn what_is_followed_is_restored_to_any_transaction() {
     assert_eq!(rows(&proofs), [900, 500]);
     assert_eq!(rows(&beside.json(&["prove", "app", "--at", &point])), [100, 500]);
     assert_eq!(rows(&beside.json(&["prove", "app"])), [100, 513]);
+    let forecast = &beside.json(&["points", "app"])["forecast"];
+    assert_eq!(forecast["samples"], 3, "{forecast:#}");
+    assert!(forecast["log_bytes"].as_u64().unwrap() > 0, "{forecast:#}");
+    assert!(forecast["typical"]["replay_seconds"].as_f64().unwrap() > 0.0, "{forecast:#}");
 
     // Small objects become few, and everything can still be restored to.
     let objects = beside.place.objects("logs/").len();
@@ -335,6 +339,14 @@ fn what_was_acknowledged_while_commits_wait_is_not_lost_with_the_server() {
     beside.cluster.start_server();
     beside.cluster.wait_for("show synchronous_standby_names", "");
     beside.cluster.psql("insert into debates values (2000, 1)");
+    // And what that cost is on record: before commits waited, and since they do not any more.
+    let exposed = &beside.json(&["points", "app"])["exposed"];
+    let reasons: Vec<&str> =
+        exposed.as_array().unwrap().iter().map(|one| one["reason"].as_str().unwrap()).collect();
+    assert_eq!(reasons, ["starting", "follower-gone"], "{exposed:#}");
+    assert!(exposed[0]["to"].is_string() && exposed[1]["to"].is_null(), "{exposed:#}");
+    let said = beside.run(&["points", "app"]).expect(0).stdout;
+    assert!(said.contains("(no end on record)") && said.contains("the follower was gone"), "{said}");
 }
 
 #[test]

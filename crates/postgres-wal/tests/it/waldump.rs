@@ -134,6 +134,7 @@ fn compare_meaning(record: &Kept, line: &Line) -> Option<&'static str> {
             "END_OF",
             "PARAM",
         ];
+        assert!(line.manager != "Tablespace" || !kind.starts_with("CREATE"), "{line:?}");
         let missed = line.manager != "ReplicationOrigin" && meant.iter().any(|meant| kind.starts_with(meant));
         assert!(!missed, "{line:?}");
         return None;
@@ -212,6 +213,7 @@ fn said(meaning: &Meaning) -> (&'static str, Vec<String>) {
             ("overwritten", vec![format!("OVERWRITE_CONTRECORD lsn {overwritten}; time {}", time(*at))])
         }
         Meaning::BackupEnd { start } => ("backup end", vec![format!("BACKUP_END {start}")]),
+        Meaning::Tablespace { oid, location } => ("tablespace", vec![format!("CREATE {oid} \"{location}\"")]),
         Meaning::Message(message) => {
             let word = if message.transactional { "transactional" } else { "non-transactional" };
             let hex: Vec<String> =

@@ -8,14 +8,16 @@ use super::dump::{Dump, TOC};
 use super::names::Needed;
 use super::tools::{Line, fed, for_each_line, installation_for, said, with_dump};
 use crate::error::{RecoveryError, Result};
+use crate::postgres::ask_all;
 use crate::prove::{Proof, damaged_or, read_back};
+use crate::queries::{Answered, ProofQuery};
 use crate::restore::{RestoreOptions, restore};
 use lifeboat_base::clock::Stopwatch;
 use lifeboat_base::{hex, random};
 use lifeboat_postgres_server::{Identity, Installation, Server, ServerOptions, ServerPlace, StopMode};
 use lifeboat_repository::{Published, Reader};
 use lifeboat_store::progress::Progress;
-use lifeboat_store_postgres::{Answers, ProofQuery, question};
+use lifeboat_store_postgres::{Answers, question};
 use lifeboat_wire_postgres::{ConnectOptions, Connection, PostgresError, Purpose};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -67,6 +69,8 @@ pub struct DumpProof {
     pub roles: Vec<String>,
     /// What it answered.
     pub answers: Answers,
+    /// The plan's own questions, until the proof has them.
+    answered: Vec<Answered>,
 }
 
 /// Proves a snapshot of a dump in a scratch place.
@@ -101,6 +105,9 @@ pub fn prove_dump(
         Ok(Some(dump)) => examine(&dump, &identity, &room, questions, &mut found, progress)?,
         Ok(None) => found.answers.faults.push("the snapshot holds no dump".to_owned()),
         Err(error) => found.answers.faults.push(lifeboat_base::report(&error)),
+    }
+    for answered in std::mem::take(&mut found.answered) {
+        proof.add(answered);
     }
     for fault in found.answers.faults.clone() {
         proof.fail(fault);
@@ -340,11 +347,12 @@ impl Bench<'_> {
         let asked = connect_options(server, DATABASE)
             .map_err(|error| lifeboat_base::report(&error))
             .and_then(|options| {
-                question(&options, &self.installation, self.identity, server, &questions.queries)
-                    .map_err(|error| lifeboat_base::report(&error))
+                let asked = question(&options, &self.installation, self.identity, server);
+                asked.map(|answers| (options, answers)).map_err(|error| lifeboat_base::report(&error))
             });
         match asked {
-            Ok(mut answers) => {
+            Ok((options, mut answers)) => {
+                found.answered = ask_all(&options, DATABASE, &questions.queries);
                 answers.tables.retain(|table| table.database == DATABASE);
                 found.answers = answers;
             }

@@ -111,6 +111,12 @@ pub fn export_cluster(
             .notes
             .push("the snapshot is of a standby: remove standby.signal to start it as a primary".to_owned());
     }
+    for space in &path.later_tablespaces {
+        exported.notes.push(format!(
+            "the log makes tablespace {} at {}: a server that is started on this writes there",
+            space.oid, space.location
+        ));
+    }
     exported.took = watch.elapsed();
     Ok(exported)
 }

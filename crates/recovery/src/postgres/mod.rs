@@ -18,10 +18,12 @@ pub use export::{
 };
 pub use follow::{FollowNews, FollowPlan, Synchronous, follow};
 pub use points::cluster_points;
+pub(crate) use prove::ask_all;
 pub use prove::{ClusterProof, ClusterQuestions, prove_cluster};
 
 use crate::error::{RecoveryError, Result};
 use crate::restore::{check_empty, check_writable, nearest};
+use crate::samples::{Measured, Phases};
 use crate::threads;
 use lifeboat_base::clock::Stopwatch;
 use lifeboat_base::crashsafe;
@@ -105,6 +107,20 @@ pub struct RestoredCluster {
     pub fetching_log: Duration,
 }
 
+impl RestoredCluster {
+    /// What was measured, for whoever remembers it; `None` where something was left out, which took no time. A log that
+    /// the server is to fetch itself was not brought back.
+    pub fn measured(&self, resolving: Duration, log: &LogPlace) -> Option<Measured> {
+        let (log_bytes, log) = match log {
+            LogPlace::Inside => (self.wal_bytes, self.fetching_log),
+            LogPlace::Fetched { .. } => (0, Duration::ZERO),
+        };
+        let phases = Phases { resolving, files: self.placing, log, replay: None, questions: None };
+        let is_whole = self.report.left_out.is_empty();
+        is_whole.then_some(Measured { bytes: self.report.bytes, log_bytes, phases })
+    }
+}
+
 /// Restores a cluster along a path, ready to be started.
 ///
 /// # Errors
@@ -118,6 +134,7 @@ pub fn restore_cluster(
     progress: &Progress,
 ) -> Result<RestoredCluster> {
     let into = &std::path::absolute(into).map_err(RecoveryError::io("resolve", into))?;
+    check_later(&path.later_tablespaces, options)?;
     let mut restored = place(reader, path, into, options, progress)?;
     prepare(reader, path, into, options, &mut restored)?;
     Ok(restored)
@@ -132,7 +149,7 @@ fn place(
     progress: &Progress,
 ) -> Result<RestoredCluster> {
     let watch = Stopwatch::start();
-    let tablespaces = place_tablespaces(&path.facts.tablespaces, into, options)?;
+    let tablespaces = place_tablespaces(path, into, options)?;
     for place in std::iter::once(into).chain(tablespaces.iter().map(|placed| placed.place.as_path())) {
         check_empty(place, options.force)?;
         check_writable(place)?;
@@ -182,17 +199,34 @@ fn add(sum: &mut Report, more: Report) {
     }
 }
 
-/// Where each tablespace goes. A name that fits none is refused: it would go where nobody meant it to.
+fn is_named(space: &Tablespace, named: &str) -> bool {
+    named == space.oid.to_string() || named.trim_end_matches('/') == space.location.trim_end_matches('/')
+}
+
+/// What the log makes is made where it was, by the server itself: only who says that it may lie there wants that.
+fn check_later(later: &[Tablespace], options: &ClusterOptions) -> Result<()> {
+    let is_allowed = |space: &&Tablespace| {
+        let mut named = options.tablespaces.iter().filter(|(named, _)| is_named(space, named));
+        named.any(|(_, place)| place == Path::new(&space.location))
+    };
+    match later.iter().find(|space| !is_allowed(space)) {
+        Some(Tablespace { oid, location }) => {
+            Err(RecoveryError::LaterTablespace { oid: *oid, location: location.clone() })
+        }
+        None => Ok(()),
+    }
+}
+
+/// Where each tablespace of the snapshot goes. A name that fits none is refused: it would go where nobody meant it to.
 fn place_tablespaces(
-    tablespaces: &[Tablespace],
+    path: &RecoveryPath,
     into: &Path,
     options: &ClusterOptions,
 ) -> Result<Vec<PlacedTablespace>> {
-    let is_named = |space: &Tablespace, named: &str| {
-        named == space.oid.to_string() || named.trim_end_matches('/') == space.location.trim_end_matches('/')
-    };
+    let tablespaces = &path.facts.tablespaces;
     for (named, _) in &options.tablespaces {
-        if !tablespaces.iter().any(|space| is_named(space, named)) {
+        let mut known = tablespaces.iter().chain(&path.later_tablespaces);
+        if !known.any(|space| is_named(space, named)) {
             return Err(RecoveryError::NoTablespace { named: named.clone() });
         }
     }

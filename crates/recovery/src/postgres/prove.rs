@@ -3,6 +3,7 @@
 use super::{ClusterOptions, place, prepare};
 use crate::error::{RecoveryError, Result};
 use crate::prove::{Proof, damaged_or, read_back};
+use crate::queries::{ANSWERED_WITHIN, Answered, NoValue, ProofQuery};
 use lifeboat_base::clock::Stopwatch;
 use lifeboat_postgres_server::{
     Identity, Installation, Server, ServerError, ServerOptions, ServerPlace, StopMode, control_data,
@@ -10,7 +11,9 @@ use lifeboat_postgres_server::{
 use lifeboat_postgres_wal::{Lsn, TimelineId, TransactionRef};
 use lifeboat_repository::Reader;
 use lifeboat_store::progress::Progress;
-use lifeboat_store_postgres::{Answers, AtTarget, ProofQuery, RecoveryPath, question, verify_checksums};
+use lifeboat_store_postgres::{
+    AnswerError, Answers, AtTarget, RecoveryPath, answer, question, verify_checksums,
+};
 use lifeboat_wire_postgres::{ConnectOptions, PostgresError};
 use std::path::Path;
 use std::time::Duration;
@@ -19,6 +22,8 @@ use std::time::Duration;
 const REPLAY_WITHIN: Duration = Duration::from_secs(24 * 3600);
 /// Who made a cluster, where the snapshot does not say.
 const USUAL_SUPERUSER: &str = "postgres";
+/// The database that every cluster has.
+const USUAL_DATABASE: &str = "postgres";
 
 /// What is asked of a restored cluster beside what is always asked.
 #[derive(Clone, Debug, Default)]
@@ -48,6 +53,19 @@ pub struct ClusterProof {
     pub replaying: Duration,
     /// What it answered.
     pub answers: Answers,
+}
+
+/// The plan's own questions to a server.
+pub(crate) fn ask_all(server: &ConnectOptions, default: &str, queries: &[ProofQuery]) -> Vec<Answered> {
+    let ask = |query: &ProofQuery| {
+        let mut options = server.clone();
+        options.set_database(query.database.as_deref().unwrap_or(default));
+        query.judge(answer(&options, &query.sql, ANSWERED_WITHIN).map_err(|error| NoValue {
+            is_too_slow: matches!(error, AnswerError::TooSlow(_)),
+            error: lifeboat_base::report(&error),
+        }))
+    };
+    queries.iter().map(ask).collect()
 }
 
 /// Proves a point of a cluster in a scratch place.
@@ -97,9 +115,20 @@ pub fn prove_cluster(
         None => Installation::find(path.facts.major_version()),
     };
     match installation {
+        // It would write to where the old server may be writing at this moment.
+        _ if !path.later_tablespaces.is_empty() => {
+            let made =
+                path.later_tablespaces.iter().map(|space| format!("{} at {}", space.oid, space.location));
+            let made = made.collect::<Vec<_>>().join(", ");
+            cluster.answers.doubts.push(format!(
+                "no server was started: the log makes tablespace {made}, and who replays it writes there; a new snapshot leads past that"
+            ));
+        }
         Ok(installation) => {
             let bench = Bench { installation, identity, data: &data, room: &room };
-            bench.run(path, questions, &mut cluster, progress)?;
+            for answered in bench.run(path, questions, &mut cluster, progress)? {
+                proof.add(answered);
+            }
         }
         Err(error) => cluster.answers.doubts.push(format!(
             "no server of version {} could replay it: {}",
@@ -144,20 +173,23 @@ impl Bench<'_> {
         questions: &ClusterQuestions,
         cluster: &mut ClusterProof,
         progress: &Progress,
-    ) -> Result<()> {
+    ) -> Result<Vec<Answered>> {
         cluster.server = Some(self.installation.version.clone());
         let sockets = ServerPlace::for_sockets(&self.identity)?;
         let watch = Stopwatch::start();
         let mut server = Server::start(&self.installation, &self.identity, self.options(&sockets)?)?;
         if let Err(error) = server.wait_ready(REPLAY_WITHIN, &mut || progress.count_bytes(0)) {
             cluster.answers.faults.push(format!("the server did not recover: {}", said(&error)));
-            return Ok(());
+            return Ok(Vec::new());
         }
         cluster.replaying = watch.elapsed();
         let superuser = path.facts.superuser.as_deref().unwrap_or(USUAL_SUPERUSER);
-        let asked = self.ask(&server, superuser, questions);
-        match asked {
-            Ok(answers) => cluster.answers = answers,
+        let mut answered = Vec::new();
+        match self.ask(&server, superuser) {
+            Ok((options, answers)) => {
+                cluster.answers = answers;
+                answered = ask_all(&options, &database_of(path), &questions.queries);
+            }
             Err(error) => {
                 let error = lifeboat_base::report(&error);
                 cluster.answers.faults.push(format!("the server cannot be asked as {superuser}: {error}"));
@@ -168,18 +200,14 @@ impl Bench<'_> {
         } else if path.facts.checksums {
             verify_checksums(&self.installation, &self.identity, self.data, &mut cluster.answers);
         }
-        Ok(())
+        Ok(answered)
     }
 
-    fn ask(
-        &self,
-        server: &Server,
-        superuser: &str,
-        questions: &ClusterQuestions,
-    ) -> Result<Answers, PostgresError> {
+    fn ask(&self, server: &Server, superuser: &str) -> Result<(ConnectOptions, Answers), PostgresError> {
         let user = |name: &str| (name == "PGUSER").then(|| superuser.to_owned());
         let options = ConnectOptions::parse(&server.url("postgres"), &user)?;
-        question(&options, &self.installation, &self.identity, server, &questions.queries)
+        let answers = question(&options, &self.installation, &self.identity, server)?;
+        Ok((options, answers))
     }
 
     /// A server for questions alone: what the old primary was set to does not matter here, and would often not
@@ -216,6 +244,12 @@ impl Bench<'_> {
         set("autovacuum", "off".to_owned());
         Ok(options)
     }
+}
+
+/// The database that the dataset was protected by.
+fn database_of(path: &RecoveryPath) -> String {
+    let source = ConnectOptions::parse(&path.snapshot.snapshot.source, &|_| None);
+    source.map_or_else(|_| USUAL_DATABASE.to_owned(), |options| options.database().to_owned())
 }
 
 fn said(error: &ServerError) -> String {

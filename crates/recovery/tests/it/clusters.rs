@@ -5,7 +5,10 @@ use crate::house::{House, fill, on_each_version, on_one_version, rows, started};
 use lifeboat_postgres_server::Installation;
 use lifeboat_postgres_server::testing::{ClusterOptions, TestCluster};
 use lifeboat_postgres_wal::{Lsn, Target as Point};
-use lifeboat_recovery::postgres::{ClusterOptions as RestoreOptions, ClusterQuestions, prove_cluster};
+use lifeboat_recovery::RecoveryError;
+use lifeboat_recovery::postgres::{
+    ClusterOptions as RestoreOptions, ClusterQuestions, prove_cluster, restore_cluster,
+};
 use lifeboat_recovery::prove::{Proof, Verdict};
 use lifeboat_repository::tree::{Content, Entry};
 use lifeboat_repository::{Descend, Reader, RepositoryError, Snapshot};
@@ -186,6 +189,52 @@ fn tablespaces_are_restored_beside_or_where_they_are_told_to_go() {
 }
 
 /// What was restored belongs to whom it belonged; where the server runs as somebody else, to him.
+#[test]
+fn a_tablespace_that_the_log_makes_is_found_before_a_server_writes_to_it() {
+    on_each_version(|installation| {
+        let (house, options) = (House::new(), ClusterOptions::new(installation.clone()));
+        let mut cluster = TestCluster::start_with(options.clone());
+        let followed = house.follow(&cluster);
+        house.protect(&cluster);
+        cluster.psql("select pg_create_restore_point('before')");
+        let late = room(&cluster, "late");
+        cluster.psql(&format!("create tablespace late location '{}'", late.display()));
+        let oid = cluster.psql("select oid from pg_tablespace where spcname = 'late'").trim().to_owned();
+        cluster.psql("create table in_late tablespace late as select i from generate_series(1, 300) i");
+        cluster.psql("set allow_in_place_tablespaces = on; create tablespace inside location ''");
+        followed.catch_up(&cluster);
+        followed.stop();
+        let path = house.latest();
+        let made: Vec<String> = path.later_tablespaces.iter().map(|space| space.oid.to_string()).collect();
+        assert_eq!(made, std::slice::from_ref(&oid));
+
+        let into = house.place.path().join("refused");
+        let restore = |options: &RestoreOptions| {
+            let reader = Reader::new(&house.repository).unwrap();
+            restore_cluster(&reader, &path, &into, options, &Progress::default())
+        };
+        let allowed = |place: PathBuf| RestoreOptions {
+            tablespaces: vec![(oid.clone(), place)],
+            ..RestoreOptions::default()
+        };
+        for refused in [RestoreOptions::default(), allowed(house.place.path().join("elsewhere"))] {
+            let error = restore(&refused).expect_err("it would write to where the tablespace was");
+            assert!(matches!(error, RecoveryError::LaterTablespace { .. }), "{error}");
+            assert!(!into.exists());
+        }
+        let proof = proven(&house, installation);
+        assert_eq!(proof.verdict, Verdict::Inconclusive, "{:?}", proof.reasons);
+        assert!(proof.reasons[0].contains("no server was started"), "{:?}", proof.reasons);
+        assert!(house.resolve(Point::Name("before".to_owned())).unwrap().later_tablespaces.is_empty());
+
+        cluster.kill9();
+        std::fs::remove_dir_all(cluster.data()).unwrap();
+        restore(&allowed(late.clone())).unwrap();
+        let restored = started(&options, &into);
+        assert_eq!(restored.psql("select count(*) from in_late").trim(), "300");
+    });
+}
+
 fn own(place: &std::path::Path) {
     lifeboat_postgres_server::Identity::suitable().unwrap().own(place).unwrap();
 }

@@ -333,7 +333,7 @@ fn a_log_of_two_timelines_has_the_rest_of_the_first_and_the_history() {
 }
 
 /// Where the first segment of the second timeline begins.
-fn first_of(files: &[String]) -> lifeboat_postgres_wal::Lsn {
+fn first_of(files: &[String]) -> Lsn {
     let first = files.iter().find(|name| name.starts_with("00000002") && name.len() >= 24).unwrap();
     SegmentName::parse(&first[..24], SegmentSize::DEFAULT).unwrap().start
 }

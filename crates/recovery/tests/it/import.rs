@@ -298,7 +298,7 @@ fn a_newer_server_takes_an_older_dump_and_not_the_other_way() {
     assert_eq!(downwards.verdict, Verdict::Inconclusive);
     // The usual way finds one by itself; the snapshot's store says what it is.
     let reader = Reader::new(&house.repository).unwrap();
-    let found = prove(&reader, &from_old, Some(house.place.path()), &Progress::default()).unwrap();
+    let found = prove(&reader, &from_old, Some(house.place.path()), &[], &Progress::default()).unwrap();
     assert_eq!(found.verdict, Verdict::Proven, "{:?}", found.reasons);
 }
 
@@ -338,8 +338,9 @@ fn a_folder_of_backups_is_taken_thing_by_thing_as_of_its_name() {
             );
             assert_eq!((one.taken.from, one.taken.zone.as_deref()), (Of::Name, Some("Europe/Berlin")));
             let reader = Reader::new(&house.repository).unwrap();
-            let proof = prove(&reader, &one.report.published, Some(house.place.path()), &Progress::default())
-                .unwrap();
+            let proof =
+                prove(&reader, &one.report.published, Some(house.place.path()), &[], &Progress::default())
+                    .unwrap();
             assert_eq!(proof.verdict, Verdict::Proven, "{}: {:?}", one.dataset, proof.reasons);
         }
         assert_eq!(all[3].report.published.snapshot.stats.files, 1, "only what is nothing of its own");

@@ -1,6 +1,7 @@
 //! The conformance suite of the PostgreSQL driver: real servers of each version, really destroyed.
 
 use crate::house::{CHECKSUM, House, fill, on_each_version, on_one_version};
+use lifeboat_plan::Expectation;
 use lifeboat_postgres_server::StopMode;
 use lifeboat_postgres_server::testing::{ClusterOptions, TestCluster};
 use lifeboat_postgres_wal::{Lsn, Target as Point, TargetError};
@@ -9,6 +10,7 @@ use lifeboat_recovery::postgres::{
     ClusterOptions as RestoreOptions, ClusterQuestions, prove_cluster, restore_cluster,
 };
 use lifeboat_recovery::prove::Verdict;
+use lifeboat_recovery::queries::ProofQuery;
 use lifeboat_repository::Reader;
 use lifeboat_store::progress::Progress;
 use lifeboat_store_postgres::PostgresStoreError;
@@ -36,6 +38,59 @@ fn a_backup_alone_is_restored_and_proven() {
         assert_eq!(answers.tables.iter().map(|t| t.rows).collect::<Vec<_>>(), [20_000]);
         let restored = house.restored(&path, &ClusterOptions::new(installation.clone()), "restored");
         assert_eq!(restored.psql(CHECKSUM), rows);
+    });
+}
+
+#[test]
+fn the_plan_asks_what_was_restored_and_a_wrong_answer_fails_the_proof() {
+    on_one_version(|installation| {
+        let house = House::new();
+        let cluster = TestCluster::start(installation);
+        fill(&cluster, 300);
+        cluster.psql("create database other");
+        house.protect(&cluster);
+        let path = house.resolve(Point::Latest).unwrap();
+        let query = |name: &str, sql: &str, expected| ProofQuery {
+            name: name.to_owned(),
+            database: None,
+            sql: sql.to_owned(),
+            expected,
+        };
+        let at_least = |min| Expectation::Between { min: Some(min), max: None };
+        let equals = |text: &str| Expectation::Equals(text.to_owned());
+        let good = vec![
+            query("has accounts", "select count(*) from accounts", at_least(300)),
+            query("named", "select current_database()", equals("postgres")),
+            ProofQuery {
+                database: Some("other".to_owned()),
+                ..query("other", "select current_database()", equals("other"))
+            },
+        ];
+        let asked = |queries: Vec<ProofQuery>| {
+            let questions = ClusterQuestions { queries, installation: Some(installation.clone()) };
+            let reader = Reader::new(&house.repository).unwrap();
+            prove_cluster(&reader, &path, house.place.path(), &questions, &Progress::default()).unwrap()
+        };
+        let proof = asked(good.clone());
+        assert_eq!(proof.verdict, Verdict::Proven, "{:?}", proof.reasons);
+        let answers: Vec<_> = proof.queries.iter().map(|query| query.answer.as_deref()).collect();
+        assert_eq!(answers, [Some("300"), Some("postgres"), Some("other")]);
+        let measured = proof.measured().unwrap();
+        assert!(
+            measured.bytes > 0 && measured.log_bytes > 0 && measured.phases.replay.is_some(),
+            "{measured:?}"
+        );
+        let bad = vec![
+            query("more", "select count(*) from accounts", at_least(301)),
+            query("gone", "select count(*) from removed", at_least(0)),
+            query("writes", "create table mine ()", at_least(0)),
+        ];
+        let proof = asked([good, bad].concat());
+        assert_eq!(proof.verdict, Verdict::Failed);
+        let [more, gone, writes] = proof.reasons.as_slice() else { panic!("{:?}", proof.reasons) };
+        assert_eq!(more, "query \"more\" gave 300, and at least 301 was expected");
+        assert!(gone.contains("\"removed\" does not exist"), "{gone}");
+        assert!(writes.contains("read-only transaction"), "{writes}");
     });
 }
 
