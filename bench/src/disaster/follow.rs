@@ -61,6 +61,8 @@ fn line(event: &FollowEvent) -> String {
         FollowEvent::Hole { .. } => "hole",
         FollowEvent::Disconnected { .. } => "disconnected",
         FollowEvent::NotPublished { .. } => "not-published",
+        FollowEvent::NotSpooled { .. } => "not-spooled",
+        FollowEvent::Spooled { .. } => "spooled",
         FollowEvent::Warning { .. } => "warning",
         FollowEvent::Switched { .. } => "switched",
         FollowEvent::OtherCluster { .. } => "other-cluster",

@@ -250,7 +250,7 @@ fn time(at: PgTime) -> String {
     format!("{}.{:06} UTC", whole.trim_end_matches('Z'), at.0.rem_euclid(1_000_000))
 }
 
-const MEANT: [&str; 15] = [
+const MEANT: [&str; 16] = [
     "abort",
     "abort prepared",
     "backup end",
@@ -265,6 +265,7 @@ const MEANT: [&str; 15] = [
     "restore point",
     "shutdown",
     "switch",
+    "tablespace",
     "end of recovery",
 ];
 

@@ -15,6 +15,17 @@ pub(crate) fn cluster(installation: &Installation, wal_segment_mib: u32) -> Test
     TestCluster::start_with(options)
 }
 
+/// One within the data directory and one beside it, which would be in the way of a standby on the same host.
+fn tablespaces(cluster: &TestCluster) {
+    cluster.psql("set allow_in_place_tablespaces = on; create tablespace inside location ''");
+    let beside = cluster.place().join("beside");
+    std::fs::create_dir(&beside).unwrap();
+    cluster.identity().own(&beside).unwrap();
+    cluster.psql(&format!("create tablespace beside location '{}'", beside.display()));
+    cluster.psql("drop tablespace inside");
+    cluster.psql("drop tablespace beside");
+}
+
 /// Every kind of record that has a meaning, but for those of a second timeline.
 pub(crate) fn everything(cluster: &mut TestCluster) {
     cluster.psql("create table t (id serial primary key, note text); create table gone (a int)");
@@ -22,6 +33,7 @@ pub(crate) fn everything(cluster: &mut TestCluster) {
     subtransactions(cluster);
     two_phases(cluster);
     messages(cluster);
+    tablespaces(cluster);
     cluster.psql("select pg_create_restore_point('before the switch')");
     cluster.psql("select pg_switch_wal(); checkpoint; insert into t (note) values ('behind a switch')");
     // With more in every commit: the names of prepared transactions, and relations that were dropped.
