@@ -11,7 +11,7 @@ use lifeboat_base::clock::Stopwatch;
 use lifeboat_base::{Hint, report};
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
-use std::net::{Ipv4Addr, TcpListener};
+use std::net::{IpAddr, Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::thread;
@@ -104,6 +104,8 @@ pub struct ClusterOptions {
     pub checksums: bool,
     /// Whether it also listens on 127.0.0.1.
     pub tcp: bool,
+    /// An address of this machine that it listens on instead, and at which it trusts everybody.
+    pub address: Option<IpAddr>,
     /// What `initdb` is told besides.
     pub initdb: Vec<String>,
     /// Lines of `postgresql.conf`, so that `ALTER SYSTEM` outranks them.
@@ -118,6 +120,7 @@ impl ClusterOptions {
             wal_segment_mib: 16,
             checksums: true,
             tcp: false,
+            address: None,
             initdb: Vec::new(),
             settings: Vec::new(),
         }
@@ -202,7 +205,20 @@ impl TestCluster {
         for (name, value) in SETTINGS.into_iter().chain(own) {
             cluster.set(name, value);
         }
+        if cluster.options.address.is_some() {
+            cluster.trust_everybody();
+        }
         cluster
+    }
+
+    fn trust_everybody(&self) {
+        let rules = OpenOptions::new().append(true).open(self.data.join("pg_hba.conf"));
+        let rules = rules.and_then(|mut rules| {
+            rules.write_all(
+                b"host all,replication all 0.0.0.0/0 trust\nhost replication all 0.0.0.0/0 trust\n",
+            )
+        });
+        rules.unwrap_or_else(|error| panic!("trust everybody: {error}"));
     }
 
     /// A cluster of a directory that is there already (a restored one, say). It is given to the server's user, and
@@ -252,6 +268,9 @@ impl TestCluster {
     pub fn try_start(&mut self) -> Result<(), ServerError> {
         let mut options = ServerOptions::new(&self.data, self.place.path());
         (options.port, options.listen_tcp) = (self.port, self.options.tcp);
+        if let Some(address) = self.options.address {
+            options.settings.push(("listen_addresses".to_owned(), address.to_string()));
+        }
         let mut server = Server::start(&self.options.installation, &self.identity, options)?;
         server.wait_ready(READY_WITHIN, &mut || {})?;
         self.server = Some(server);

@@ -80,6 +80,14 @@ impl Seen {
     }
 }
 
+/// Refuses a server that is on this host, where a spool would be lost with it.
+///
+/// # Errors
+/// [`PostgresStoreError::SpoolBesideServer`], or where the server cannot be reached.
+pub fn check_elsewhere(server: &ConnectOptions) -> Result<()> {
+    refuse_this_host(&Connection::open(server, Purpose::Replication)?, server)
+}
+
 /// Refuses to go on where the server is on this host.
 pub(crate) fn refuse_this_host(connection: &Connection, options: &ConnectOptions) -> Result<()> {
     let session = connection.session();

@@ -35,7 +35,7 @@ pub use cluster::Cluster;
 pub use error::{PostgresStoreError, Result};
 pub use facts::{FactError, SnapshotFacts, Tablespace};
 pub use follow::{FollowEvent, FollowOptions, FollowStatus, Follower, Following, SlotChoice, Spooling};
-pub use host::{Elsewhere, SameHost};
+pub use host::{Elsewhere, SameHost, check_elsewhere};
 pub use pending::WalStretch;
 pub use proof::{AnswerError, Answers, TableRows, answer, question, verify_checksums};
 pub use protect::{ClusterSource, MARKER_PREFIX, Protected, protect, slot_name};

@@ -75,10 +75,24 @@ fn one(output: Output, plan: &FollowPlan, stop: &AtomicBool) -> Result<(), Failu
     });
     Ok(follow(plan, stop, &mut |news| {
         say(output, &plan.dataset, &news);
-        if let (FollowNews::Event(FollowEvent::Spooled { ends: true, .. }), Some(drain)) = (&news, &drain) {
-            output.hint(drain);
+        match (&news, &drain) {
+            (FollowNews::Event(FollowEvent::Spooled { ends: true, .. }), Some(drain)) => output.hint(drain),
+            (FollowNews::Event(FollowEvent::Disconnected { .. }), Some(drain)) => {
+                say_of_spool(output, plan, drain);
+            }
+            _ => {}
         }
     })?)
+}
+
+/// Without a server there is still something to do.
+fn say_of_spool(output: Output, plan: &FollowPlan, drain: &str) {
+    let waiting = plan.spool.as_ref().map_or(0, |spooling| spooling.spool.status().waiting_bytes);
+    if waiting > 0 {
+        let (dataset, waiting) = (&plan.dataset, bytes(waiting));
+        output.note(&format!("{dataset}: {waiting} wait in the spool and go on being published meanwhile"));
+        output.hint(&format!("Once this follower has ended, {drain}"));
+    }
 }
 
 fn plan(

@@ -16,6 +16,7 @@ mod place;
 mod postgres;
 mod rehearsal;
 mod remote;
+mod spool;
 mod together;
 mod transcript;
 mod tree;

@@ -52,10 +52,7 @@ impl Beside {
 
     fn follow_with(&self, options: &[&str]) -> Following {
         let mut command = self.command(&["follow", "app", "--json", "--say-every", "100ms"]);
-        command.args(options);
-        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
-        let lines = BufReader::new(child.stdout.take().unwrap());
-        let mut following = Following { child, lines };
+        let mut following = Following::begin(command.args(options));
         following.until(|event| event["event"] == "snapshot-taken");
         following
     }
@@ -76,25 +73,41 @@ impl Beside {
 }
 
 /// `lifeboat follow` at work.
-struct Following {
+pub(crate) struct Following {
     child: Child,
     lines: BufReader<ChildStdout>,
+    /// The names of the events that were read.
+    seen: Vec<String>,
 }
 
 impl Following {
-    fn until(&mut self, wanted: impl Fn(&Value) -> bool) -> Value {
+    pub(crate) fn begin(command: &mut Command) -> Self {
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        let lines = BufReader::new(child.stdout.take().unwrap());
+        Self { child, lines, seen: Vec::new() }
+    }
+
+    pub(crate) fn until(&mut self, mut wanted: impl FnMut(&Value) -> bool) -> Value {
         let mut line = String::new();
         loop {
             line.clear();
             assert!(self.lines.read_line(&mut line).unwrap() > 0, "following ended");
             let event: Value = serde_json::from_str(&line).unwrap();
+            self.seen.push(event["event"].as_str().unwrap_or_default().to_owned());
             if wanted(&event) {
                 return event;
             }
         }
     }
 
-    fn stop(mut self) {
+    /// Waits until commits wait for it: that may come before a snapshot or after it.
+    pub(crate) fn until_covered(&mut self) {
+        if !self.seen.iter().any(|event| event == "covered") {
+            self.until(|event| event["event"] == "covered");
+        }
+    }
+
+    pub(crate) fn stop(mut self) {
         let pid = rustix::process::Pid::from_child(&self.child);
         rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
         assert_eq!(self.child.wait().unwrap().code(), Some(0));
@@ -195,10 +208,7 @@ fn two_that_follow_one_slot_do_not_disturb_each_other() {
     let Some(beside) = Beside::new() else { return };
     beside.place.write("lifeboat.toml", "[datasets.app]\nstore = \"postgres:///postgres\"\n");
     let mut first = beside.follow();
-    let mut second = beside.command(&["follow", "app", "--json"]);
-    let mut second = second.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
-    let lines = BufReader::new(second.stdout.take().unwrap());
-    let mut second = Following { child: second, lines };
+    let mut second = Following::begin(&mut beside.command(&["follow", "app", "--json"]));
     let refused = second.until(|event| event["event"] == "disconnected");
     assert!(refused["error"].as_str().unwrap().contains("is active"), "{refused}");
     first.until(|event| event["event"] == "status" && event["connected"] == true);
@@ -324,7 +334,7 @@ fn what_was_acknowledged_while_commits_wait_is_not_lost_with_the_server() {
     let Some(mut beside) = Beside::new() else { return };
     beside.place.write("lifeboat.toml", "[datasets.app]\nstore = \"postgres:///postgres\"\n");
     let mut following = beside.follow_with(&["--synchronous", "--max-wait", "60s"]);
-    following.until(|event| event["event"] == "covered");
+    following.until_covered();
     assert_eq!(beside.cluster.psql("show synchronous_standby_names").trim(), "FIRST 1 (lifeboat_app)");
     let inserts: String =
         (1..=150).map(|id| format!("insert into debates values ({}, 1);", 1000 + id)).collect();

@@ -13,8 +13,8 @@ use lifeboat_store_postgres::synchronous::{
     WatchdogConfig, WatchdogEvent, WatchdogKeeper, check_synchronous, keep_watchdog,
 };
 use lifeboat_store_postgres::{
-    FollowEvent, FollowOptions, FollowStatus, Follower, Following, STORE, SlotChoice, SnapshotFacts,
-    Spooling, lineage, slot_name,
+    Elsewhere, FollowEvent, FollowOptions, FollowStatus, Follower, Following, STORE, SlotChoice,
+    SnapshotFacts, Spooling, check_elsewhere, lineage, slot_name,
 };
 use lifeboat_wire_postgres::ConnectOptions;
 use std::fmt;
@@ -111,6 +111,10 @@ pub fn follow(plan: &FollowPlan, stop: &AtomicBool, tell: &mut dyn FnMut(FollowN
         if [DEFAULT_NAME, ""].contains(&server.application_name()) {
             server.set_application_name(&slot_name(&plan.dataset));
         }
+        // Before anybody waits for us.
+        if plan.spool.as_ref().is_some_and(|spooling| spooling.elsewhere == Elsewhere::Checked) {
+            check_elsewhere(&server)?;
+        }
         check_synchronous(&server)?
             .notes
             .into_iter()
@@ -119,7 +123,8 @@ pub fn follow(plan: &FollowPlan, stop: &AtomicBool, tell: &mut dyn FnMut(FollowN
     let options = FollowOptions {
         server: server.clone(),
         slot: SlotChoice::Permanent(slot_name(&plan.dataset)),
-        gather: if plan.synchronous.is_some() { Duration::ZERO } else { plan.gather },
+        // Where a spool acknowledges, nobody waits for what is published from it.
+        gather: if plan.synchronous.is_some() && plan.spool.is_none() { Duration::ZERO } else { plan.gather },
         give_up: false,
     };
     let (follower, events) = Follower::through(&plan.repository, &plan.dataset, options, plan.spool.clone());

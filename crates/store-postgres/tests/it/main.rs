@@ -6,5 +6,6 @@
 mod children;
 mod fuzzing;
 mod names;
+mod spool;
 mod support;
 mod synchronous;
