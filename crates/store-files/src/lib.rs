@@ -7,6 +7,8 @@
 //!
 //! This crate knows file systems and the writer of a snapshot. It deliberately does not know how content is
 //! stored, and the way back is not here: every snapshot is restored by [`lifeboat_store::materialise`].
+//!
+//! Failpoint: `files::read` (a file was read, and it was not asked yet whether it changed meanwhile).
 
 mod stream;
 mod unchanged;

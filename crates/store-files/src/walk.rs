@@ -3,6 +3,7 @@
 use crate::stream::FileStream;
 use crate::unchanged::Unchanged;
 use crate::{FilesDriver, FilesError, SnapshotReport};
+use lifeboat_base::failpoint;
 use lifeboat_repository::tree::{Content, Entry, EntryKind, FileTime};
 use lifeboat_repository::{RepositoryError, SnapshotWriter};
 use lifeboat_store::attributes::{self, XattrReader};
@@ -359,6 +360,7 @@ impl<'a> Walk<'a> {
         let mut entry = Entry { metadata: attributes::metadata_of(&opened), ..entry };
         entry.size = attributes::size_of(&opened);
         self.read_content(&file, &opened, &mut entry)?;
+        failpoint::reach("files::read").map_err(source("read"))?;
         entry.metadata.xattrs = self.xattrs.of_open(&file).map_err(source("read attributes of"))?;
         let after = rustix::fs::fstat(&file).map_err(|error| Failure::Source("question", error.into()))?;
         let same = state(&opened) == state(&after) && entry.size == attributes::size_of(&after);
