@@ -65,6 +65,7 @@ fn run(task: Task) -> Result<u8, BenchError> {
         Task::DisasterLedger(task) => disaster::ledger(&task).map(|()| 0),
         Task::Postgres(postgres) => postgres::run(&postgres),
         Task::PostgresLedger(task) => postgres::ledger(&task).map(|()| 0),
+        Task::TouchMemory => measure::touch_memory().map(|()| 0),
         Task::FloorBackup(backup) => {
             floor::backup::run(&backup).and_then(|totals| print(&totals.to_string())).map(|()| 0)
         }

@@ -129,6 +129,22 @@ fn tail(log: &Path) -> String {
     lines[lines.len().saturating_sub(LINES)..].join(" / ")
 }
 
+/// Uses nearly all memory that nobody uses, a page at a time, and gives it back.
+///
+/// # Errors
+/// Where the kernel does not say how much that is.
+pub(crate) fn touch_memory() -> Result<(), BenchError> {
+    let path = "/proc/meminfo";
+    let said = fs::read_to_string(path).map_err(|error| BenchError::io("read", path, error))?;
+    let free = said.lines().find_map(|line| line.strip_prefix("MemFree:"));
+    let kib: usize =
+        free.and_then(|free| free.trim().strip_suffix(" kB")).and_then(|kib| kib.parse().ok()).unwrap_or(0);
+    let mut memory = vec![0u8; kib / 10 * 9 * 1024];
+    memory.iter_mut().step_by(4096).for_each(|byte| *byte = 1);
+    std::hint::black_box(&memory);
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -87,6 +87,8 @@ pub(crate) enum Task {
     Postgres(Postgres),
     /// The ledger of `postgres` (run by it).
     PostgresLedger(PostgresLedgerTask),
+    /// Memory that the machine has to find (run by `postgres` before each measurement).
+    TouchMemory,
     /// The floor of a first backup.
     FloorBackup(FloorBackup),
     /// The floor of a restore.
@@ -206,6 +208,7 @@ pub(crate) fn parse(arguments: &[OsString]) -> Result<Task, BenchError> {
             file: typed.path("FILE")?,
             seconds: typed.number("--seconds", 60)?,
         }),
+        "touch-memory" => Task::TouchMemory,
         "floor-backup" => Task::FloorBackup(floor_backup(&mut typed)?),
         "floor-restore" => Task::FloorRestore { packs: typed.path("OUT")?, target: typed.path("TARGET")? },
         "floor-check" => Task::FloorCheck { packs: typed.path("OUT")? },

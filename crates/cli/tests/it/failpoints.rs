@@ -13,6 +13,7 @@ const OUT_OF_REACH: &[(&str, &str)] = &[
     ("postgres::", "only with a server; the tests of recovery kill there"),
     ("export::", "only with a server; the tests of recovery kill there"),
     ("synchronous::", "only with a server; the driver's own tests kill there"),
+    ("spool::", "only with a server elsewhere; the driver's own tests kill there"),
     ("leader::", "leading begins with `serve`; the repository's own tests kill there"),
     ("base::nobody", "a test's own"),
 ];

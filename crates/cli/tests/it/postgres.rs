@@ -114,11 +114,47 @@ impl Following {
     }
 }
 
-impl Drop for Following {
-    fn drop(&mut self) {
+impl Following {
+    /// Kills the follower alone: its watchdog does what it is there for, for as long as the answer is held.
+    pub(crate) fn leave_the_watchdog(mut self) -> Watchdogs {
+        self.kill()
+    }
+
+    fn kill(&mut self) -> Watchdogs {
+        let watchdogs = Watchdogs(children(self.child.id()));
         let _ = self.child.kill();
         let _ = self.child.wait();
+        watchdogs
     }
+}
+
+impl Drop for Following {
+    fn drop(&mut self) {
+        drop(self.kill());
+    }
+}
+
+/// Watchdogs whose follower is gone. Where the server is destroyed as well they would look for it for days.
+pub(crate) struct Watchdogs(Vec<i32>);
+
+impl Drop for Watchdogs {
+    fn drop(&mut self) {
+        for watchdog in self.0.drain(..).filter_map(rustix::process::Pid::from_raw) {
+            let _ = rustix::process::kill_process(watchdog, rustix::process::Signal::KILL);
+        }
+    }
+}
+
+/// The processes that a process has started.
+fn children(of: u32) -> Vec<i32> {
+    let processes = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    let numbers = processes.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    let parent = |process: &i32| {
+        let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
+        // Behind the name, which may have any characters: the state, then the parent.
+        stat.rsplit_once(") ")?.1.split(' ').nth(1)?.parse().ok()
+    };
+    numbers.filter(|process| parent(process) == Some(of)).collect()
 }
 
 #[test]
@@ -340,7 +376,7 @@ fn what_was_acknowledged_while_commits_wait_is_not_lost_with_the_server() {
         (1..=150).map(|id| format!("insert into debates values ({}, 1);", 1000 + id)).collect();
     beside.cluster.psql(&inserts);
     beside.cluster.kill9();
-    drop(following);
+    let _watchdogs = following.leave_the_watchdog();
 
     let proofs = beside.json(&["prove", "app"]);
     assert_eq!(proofs["proofs"][0]["proof"]["verdict"], "proven", "{proofs:#}");
