@@ -196,9 +196,9 @@ fn what_is_left_of_a_line_that_is_too_long_is_no_line() {
     {
         let mut file = vec![b'x'; before];
         file.extend_from_slice(b"h:1:d:u:no\n");
-        assert_eq!(super::passfile::fuzz_passfile(&file, &wanted), found, "{before}");
+        assert_eq!(fuzz_passfile(&file, &wanted), found, "{before}");
         file.extend_from_slice(b"h:1:d:u:yes\n");
-        assert_eq!(super::passfile::fuzz_passfile(&file, &wanted), Some(b"yes".to_vec()), "{before}");
+        assert_eq!(fuzz_passfile(&file, &wanted), Some(b"yes".to_vec()), "{before}");
     }
 }
 
