@@ -23,6 +23,16 @@ const LARGE_BYTES: usize = 32 << 20;
 /// # Panics
 /// Where the store does otherwise than [`ObjectStore`] says.
 pub fn run(make: &dyn Fn() -> SharedStore) {
+    run_where_answers_are_lost(make);
+    names_the_first_of_equals(&*make());
+}
+
+/// The same for a store whose answers may be lost on their way. Whoever asks it again and finds the very bytes that
+/// it was to create cannot know whether they were there before; all else must be as everywhere.
+///
+/// # Panics
+/// As [`run`].
+pub fn run_where_answers_are_lost(make: &dyn Fn() -> SharedStore) {
     let checks: [fn(&dyn ObjectStore); 12] = [
         creates_once,
         a_race_has_one_winner,
@@ -81,11 +91,15 @@ fn names_after(store: &dyn ObjectStore, prefix: &str, after: &str) -> Vec<String
 fn creates_once(store: &dyn ObjectStore) {
     put(store, "packs/aa/one", b"first");
     assert_eq!(good(store.create(&key("packs/aa/one"), b"second!")), Creation::Existed);
-    assert_eq!(good(store.create(&key("packs/aa/one"), b"first")), Creation::Existed, "equal bytes, too");
     assert_eq!(good(store.get(&key("packs/aa/one"))), b"first");
     let listed: Listed = good(store.head(&key("packs/aa/one")));
     assert_eq!((listed.key.as_str(), listed.size_bytes), ("packs/aa/one", 5));
     assert_eq!(good(list_all(store, "")), [listed]);
+}
+
+fn names_the_first_of_equals(store: &dyn ObjectStore) {
+    put(store, "packs/aa/one", b"first");
+    assert_eq!(good(store.create(&key("packs/aa/one"), b"first")), Creation::Existed, "equal bytes, too");
 }
 
 fn a_race_has_one_winner(store: &dyn ObjectStore) {
