@@ -81,7 +81,7 @@ fn passwords_come_from_the_environment_and_from_a_file() {
         let port = cluster.port();
         let lines = format!(
             "# a remark\n*:*:postgres:somebody:x\n127.0.0.1:{port}:postgres:new:sécret wörd\n\
-             127.0.0.1:{port}:postgres:old:pä:ss\\\\w\n*:*:replication:rep:r\n*:*:*:new:wrong\n"
+             127.0.0.1:{port}:postgres:old:pä\\:ss\\\\w\n*:*:replication:rep:r\n*:*:*:new:wrong\n"
         );
         password_file(&file, 0o600, &lines);
         let passfile = format!("passfile='{}'", file.display());
