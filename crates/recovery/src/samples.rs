@@ -206,7 +206,11 @@ impl Samples {
         let before = read_text(&path)?;
         // What another release wrote stays, whether it is understood here or not.
         let mut lines: Vec<&str> = before.lines().filter(|line| !line.trim().is_empty()).collect();
-        let line = serde_json::to_string(&Line::from(sample)).unwrap_or_default();
+        let line = serde_json::to_string(&Line::from(sample)).map_err(|error| SampleError::Read {
+            operation: "write a line for",
+            path: path.clone(),
+            source: error.into(),
+        })?;
         lines.push(&line);
         let kept = &lines[lines.len().saturating_sub(KEPT)..];
         Ok(crashsafe::replace(&path, format!("{}\n", kept.join("\n")).as_bytes())?)

@@ -3,12 +3,18 @@
 //! What is written waits in memory until the system thinks that it is much, or until somebody waits for it. A restore
 //! computes while it writes; if the disk only begins at the end, both take their time one after the other.
 
-use std::os::fd::{AsFd, AsRawFd};
+use rustix::fs::{Advice, fadvise};
+use std::num::NonZeroU64;
+use std::ops::Range;
+use std::os::fd::AsFd;
 
-/// Lets the system begin to write out what was written into a file, and does not wait for it. It is no promise:
-/// whoever needs the bytes to be durable syncs them as ever, and hears of errors then.
-#[expect(unsafe_code, reason = "neither std nor rustix has this call of Linux")]
-pub(crate) fn begin(file: impl AsFd) {
-    // SAFETY: the call takes numbers alone, and the descriptor is open while `file` lives.
-    unsafe { libc::sync_file_range(file.as_fd().as_raw_fd(), 0, 0, libc::SYNC_FILE_RANGE_WRITE) };
+/// Lets the system begin to write out a part of a file that has just been written, and does not wait for it. Linux
+/// does so where it is told that the part is not needed soon; of that it drops only what is on the disk already, so
+/// nothing of what was just written. It is no promise: whoever needs the bytes to be durable syncs them as ever, and
+/// hears of errors then.
+pub(crate) fn begin(file: impl AsFd, part: &Range<u64>) {
+    if let Some(length) = NonZeroU64::new(part.end.saturating_sub(part.start)) {
+        // A file system that does not know the call begins when it pleases.
+        let _ = fadvise(file, part.start, Some(length), Advice::DontNeed);
+    }
 }

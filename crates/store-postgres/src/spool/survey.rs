@@ -104,7 +104,7 @@ pub(crate) struct Survey {
 /// How far to look, and how closely.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Until {
-    /// To where the file after this one says that it ended. What records hold is believed for now.
+    /// To where the file after this one says that it ended. What the records hold is checked when they are read.
     Known(u64),
     /// As far as there are records that are whole.
     Whole,

@@ -56,8 +56,24 @@ struct FileState {
     left: u64,
     /// Where the data ends so far.
     end: u64,
-    /// Bytes that were written since the disk was last told to begin.
+    /// Bytes that were written since the disk was last told to begin, and the part of the file that holds them.
     waiting: u64,
+    waiting_in: Option<Range<u64>>,
+}
+
+impl FileState {
+    /// Counts what was written; gives the part of the file that the disk is to begin with, once it is much.
+    fn waits(&mut self, written: Range<u64>) -> Option<Range<u64>> {
+        self.waiting += written.end - written.start;
+        let before = self.waiting_in.take().unwrap_or_else(|| written.clone());
+        let part = before.start.min(written.start)..before.end.max(written.end);
+        if self.waiting < WRITE_OUT_BYTES {
+            self.waiting_in = Some(part);
+            return None;
+        }
+        self.waiting = 0;
+        Some(part)
+    }
 }
 
 /// Where a piece goes.
@@ -267,10 +283,9 @@ impl Writer<'_> {
         let handle = self.handle(slot, state)?;
         write_all_at(&handle, bytes, destination.offset)?;
         self.progress.count_bytes(bytes.len() as u64);
-        state.waiting += bytes.len() as u64;
-        if state.waiting >= WRITE_OUT_BYTES {
-            writeback::begin(&handle);
-            state.waiting = 0;
+        let written = destination.offset..destination.offset + bytes.len() as u64;
+        if let Some(part) = state.waits(written) {
+            writeback::begin(&handle, &part);
         }
         if state.left == 0 {
             return self.finish(slot, state, handle);
@@ -375,4 +390,19 @@ fn write_all_at(handle: &OwnedFd, mut bytes: &[u8], mut offset: u64) -> io::Resu
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_disk_is_told_of_the_part_that_was_written_since() {
+        let mut state = FileState::default();
+        let half = WRITE_OUT_BYTES / 2;
+        assert_eq!(state.waits(half..2 * half), None);
+        assert_eq!(state.waits(0..half), Some(0..2 * half), "in any order");
+        assert_eq!(state.waits(5 * half..6 * half), None);
+        assert_eq!(state.waits(6 * half..8 * half), Some(5 * half..8 * half));
+    }
 }
