@@ -1,96 +1,137 @@
-//! The plan: what is declared in `lifeboat.toml`.
+//! The plan: what is declared in `lifeboat.toml`, its objectives, and the lint that holds them against each
+//! other.
 //!
-//! This release reads the repository and the datasets of it; the step that completes the plan adds tiers,
-//! services, objectives and the lint. An unknown key is an error that names the nearest known one.
+//! An unknown key is an error that names the nearest known one. What is read here is only well formed; whether
+//! names that are referred to exist, and whether promises can be kept, the lint says.
 //!
-//! The plan does no I/O and deliberately knows no repository and no store: a location, a secret's reference
-//! and a dataset's store are text to it.
+//! The plan does no I/O (but that names of time zones are looked up where the system keeps them) and
+//! deliberately knows no repository and no store: a location, a secret's reference and a dataset's store are
+//! text to it.
 
 use lifeboat_base::Hint;
 use serde::Deserialize;
 use std::collections::BTreeMap;
-use std::num::NonZeroU32;
 
+mod amount;
+mod dataset;
+mod lines;
+pub mod lint;
+mod people;
 mod protect;
 mod prove;
+mod schedule;
+mod secret;
+mod serve;
+mod service;
+mod span;
+mod text;
 
-pub use protect::{Ack, ProtectPlan};
+pub use amount::{Availability, Rate, Size};
+pub use dataset::{DatasetPlan, RecoverPlan, ReplicaPlan, Retain, RpoPlan, StoreKind};
+pub use lines::{Lines, part};
+pub use people::{
+    CommunicationPlan, ContactPlan, EscalationPlan, IncidentPlan, LevelPlan, PromisePlan, ReviewPlan,
+    SeverityPlan,
+};
+pub use protect::{Ack, Mode, ProtectPlan};
 pub use prove::{Expectation, ProvePlan, QueryPlan};
+pub use schedule::{Calendar, Schedule, When};
+pub use secret::SecretRef;
+pub use serve::{CopyPlan, Event, NotifyPlan, RepositoryPlan, ScratchPlan, ServePlan};
+pub use service::{
+    EnvironmentPlan, FailoverPlan, HostPlan, KeyPlan, LockPlan, ProbePlan, ServicePlan, StepPlan, SystemPlan,
+    TierPlan,
+};
+pub use span::{Span, Takes};
 
 /// What a plan file is called, unless another is named.
 pub const FILE_NAME: &str = "lifeboat.toml";
 
 /// A plan.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Plan {
-    /// Where recovery points are kept.
-    pub repository: Option<RepositoryPlan>,
+    /// The system as a whole.
+    pub system: Option<SystemPlan>,
+    /// Environments, by name.
+    #[serde(default)]
+    pub environments: BTreeMap<String, EnvironmentPlan>,
+    /// Tiers, by name.
+    #[serde(default)]
+    pub tiers: BTreeMap<String, TierPlan>,
+    /// Hosts, by name.
+    #[serde(default)]
+    pub hosts: BTreeMap<String, HostPlan>,
+    /// What users reach, by name.
+    #[serde(default)]
+    pub services: BTreeMap<String, ServicePlan>,
     /// What must survive, by name.
     #[serde(default)]
     pub datasets: BTreeMap<String, DatasetPlan>,
-}
-
-/// Where recovery points are kept.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct RepositoryPlan {
-    /// A path or URL without secrets.
-    pub url: String,
-    /// Where the secret comes from: `env:NAME`, `file:PATH` or `command:…`.
-    pub key: Option<String>,
-}
-
-/// A dataset.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct DatasetPlan {
-    /// What holds it: the path of a folder or of a database.
-    pub store: String,
-    /// Patterns of what is left out of a folder.
+    /// Where recovery points are kept.
+    pub repository: Option<RepositoryPlan>,
+    /// Where else they are kept.
     #[serde(default)]
-    pub exclude: Vec<String>,
-    /// What is kept of its snapshots.
-    pub retain: Option<Retain>,
-    /// How its log is kept.
-    pub protect: Option<ProtectPlan>,
-    /// What a proof asks beside what is always asked.
-    pub prove: Option<ProvePlan>,
-}
-
-/// What is kept of a dataset's snapshots: the newest of each of so many hours, days, weeks and months that
-/// have one, and never fewer than `at_least` in all.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Retain {
-    /// Hours.
+    pub copies: Vec<CopyPlan>,
+    /// Keys of the system's own, by name.
     #[serde(default)]
-    pub hourly: u32,
-    /// Days.
+    pub keys: BTreeMap<String, KeyPlan>,
+    /// Locks that something relies on, by name.
     #[serde(default)]
-    pub daily: u32,
-    /// Weeks, from Monday.
+    pub locks: BTreeMap<String, LockPlan>,
+    /// Failovers, by name.
     #[serde(default)]
-    pub weekly: u32,
-    /// Months.
+    pub failovers: BTreeMap<String, FailoverPlan>,
+    /// Severities of incidents, by name.
     #[serde(default)]
-    pub monthly: u32,
-    /// The newest snapshots, whatever their age; one unless told otherwise.
-    pub at_least: Option<NonZeroU32>,
+    pub severities: BTreeMap<String, SeverityPlan>,
+    /// Levels of disasters, by name.
+    #[serde(default)]
+    pub levels: BTreeMap<String, LevelPlan>,
+    /// Kinds of incidents, by name.
+    #[serde(default)]
+    pub incidents: BTreeMap<String, IncidentPlan>,
+    /// Who is told, by name.
+    #[serde(default)]
+    pub contacts: BTreeMap<String, ContactPlan>,
+    /// Who is told what when, inside.
+    #[serde(default)]
+    pub escalation: Vec<EscalationPlan>,
+    /// Who is told what when, outside.
+    #[serde(default)]
+    pub communication: Vec<CommunicationPlan>,
+    /// When what of a review is due.
+    pub review: Option<ReviewPlan>,
+    /// What documents promise.
+    #[serde(default)]
+    pub promises: Vec<PromisePlan>,
+    /// The service that keeps the plan.
+    pub serve: Option<ServePlan>,
+    /// Whom it tells, by name.
+    #[serde(default)]
+    pub notify: BTreeMap<String, NotifyPlan>,
 }
 
 /// A plan that cannot be read.
 #[derive(Debug, thiserror::Error)]
-#[error("read {file}, line {line}: {what}")]
+#[error("read {file}, line {line}{}: {what}", self.at_key())]
 pub struct PlanError {
     /// The file.
     pub file: String,
     /// The line, from 1.
     pub line: usize,
+    /// The key, as a path, where one is concerned.
+    pub key: Option<String>,
     /// What is wrong with it.
     pub what: String,
     /// The known key that is nearest to an unknown one.
     pub nearest: Option<String>,
+}
+
+impl PlanError {
+    fn at_key(&self) -> String {
+        self.key.as_ref().map(|key| format!(", {key}")).unwrap_or_default()
+    }
 }
 
 impl Hint for PlanError {
@@ -107,10 +148,20 @@ impl Plan {
     pub fn parse(text: &str, file: &str) -> Result<Self, PlanError> {
         toml::from_str(text).map_err(|error| {
             let at = error.span().map_or(0, |span| span.start);
-            let line = text.get(..at).map_or(1, |before| before.matches('\n').count() + 1);
             let what = error.message().to_owned();
-            PlanError { file: file.to_owned(), line, nearest: nearest_key(&what), what }
+            PlanError {
+                file: file.to_owned(),
+                line: lines::line_at(text, at),
+                key: Lines::of(text).key_at(at),
+                nearest: nearest_key(&what),
+                what,
+            }
         })
+    }
+
+    /// The schema of a plan file, JSON Schema 2020-12, for editors.
+    pub fn json_schema() -> serde_json::Value {
+        schemars::schema_for!(Self).to_value()
     }
 }
 
@@ -120,8 +171,13 @@ fn nearest_key(message: &str) -> Option<String> {
     let mut quoted =
         unknown.iter().find_map(|unknown| message.strip_prefix(unknown))?.split('`').skip(1).step_by(2);
     let unknown = quoted.next()?;
-    let nearest = quoted.min_by_key(|known| distance(unknown, known))?;
-    (distance(unknown, nearest) <= unknown.len().max(3) / 2).then(|| nearest.to_owned())
+    nearest(unknown, quoted).map(str::to_owned)
+}
+
+/// The word that somebody probably meant.
+pub fn nearest<'a>(unknown: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    let nearest = known.min_by_key(|known| distance(unknown, known))?;
+    (distance(unknown, nearest) <= unknown.len().max(3) / 2).then_some(nearest)
 }
 
 /// Levenshtein's distance.

@@ -5,7 +5,7 @@ use crate::target::Target;
 use lifeboat_base::clock::{Stopwatch, Timestamp};
 use lifeboat_repository::ids::DatasetName;
 use lifeboat_repository::tree::{Entry, EntryKind, FileTime, Metadata};
-use lifeboat_repository::{Published, Repository, RepositoryError, SnapshotSource, SnapshotWriter};
+use lifeboat_repository::{ChainFix, Published, Repository, RepositoryError, SnapshotSource, SnapshotWriter};
 use lifeboat_store::Problems;
 use lifeboat_store::exclude::Exclude;
 use lifeboat_store::progress::Progress;
@@ -27,6 +27,8 @@ pub struct ProtectOptions {
     pub never: Vec<PathBuf>,
     /// How long writers of a database in rollback mode may be kept waiting.
     pub max_stall: Option<Duration>,
+    /// What a leader found when it took over: without it a snapshot is nobody's but its writer's.
+    pub leadership: Option<ChainFix>,
 }
 
 /// What was protected.
@@ -132,7 +134,10 @@ fn protect_once(
         Target::Sqlite(_) => SQLITE,
         Target::Postgres(_) => lifeboat_store_postgres::STORE,
     };
-    let writer = SnapshotWriter::begin(repository, source(dataset, store, &target.to_string()))?;
+    let mut writer = SnapshotWriter::begin(repository, source(dataset, store, &target.to_string()))?;
+    if let Some(fix) = &options.leadership {
+        writer.set_leadership(fix);
+    }
     let unread = index_notes(&writer);
     let mut taken = match target {
         Target::Files(path) => protect_files(writer, path, options, as_of, progress),

@@ -1,6 +1,6 @@
 //! The spool of `lifeboat follow --ack spool`, and `lifeboat wal drain`, which publishes what one has left.
 
-use crate::args::{AckArg, SpoolArgs, size};
+use crate::args::{AckArg, SpoolArgs};
 use crate::context::{Context, dataset_name};
 use crate::failure::{Failure, Outcome};
 use crate::output::bytes;
@@ -61,9 +61,7 @@ fn open(
                 "Give --spool DIR, or write protect = { ack = \"spool\", spool = \"DIR\" } in the plan.",
             )
         })?;
-    let planned_limit = planned.spool_limit.as_deref().map(size).transpose().map_err(|error| {
-        Failure::usage(format!("the plan's spool_limit of {dataset} is no size: {error}"), "Write \"16GiB\".")
-    })?;
+    let planned_limit = planned.spool_limit.map(|size| size.0);
     let limit = args.spool_limit.or(planned_limit).unwrap_or(DEFAULT_SPOOL_LIMIT_BYTES);
     let owner = SpoolOwner { repository: repository.id(), dataset: dataset.clone() };
     let opened = Spool::open(&folder.join(dataset.as_str()), owner, limit);

@@ -1,0 +1,138 @@
+//! What is agreed among people: severities, incidents, contacts, escalation, messages, reviews.
+
+use crate::span::Span;
+use serde::Deserialize;
+
+/// A severity of incidents.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SeverityPlan {
+    /// Its name.
+    pub name: Option<String>,
+    /// What it means.
+    pub description: Option<String>,
+    /// How soon somebody must be at it.
+    pub response: Span,
+    /// An update at least every so long.
+    pub updates: Option<Span>,
+}
+
+/// A level of disaster.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct LevelPlan {
+    /// What it means.
+    pub description: Option<String>,
+    /// What is done.
+    pub response: String,
+    /// The severity of an incident of this level.
+    pub severity: Option<String>,
+}
+
+/// A kind of incident.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct IncidentPlan {
+    /// Its severity.
+    pub severity: String,
+    /// What it means.
+    pub description: Option<String>,
+}
+
+/// Somebody who is told.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ContactPlan {
+    /// What they do.
+    pub role: Option<String>,
+    /// Where they are reached: an address, a number, a channel.
+    pub reach: Vec<String>,
+    /// How long after the start they are told.
+    pub after: Option<Span>,
+    /// The severity or level from which on they are told; any, if left out.
+    pub from: Option<String>,
+}
+
+/// A step of the escalation.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct EscalationPlan {
+    /// How long after the start.
+    pub after: Span,
+    /// What is done.
+    pub action: String,
+    /// The contact who is told.
+    pub contact: Option<String>,
+    /// The severity or level from which on; any, if left out.
+    pub from: Option<String>,
+}
+
+/// What those outside are told.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CommunicationPlan {
+    /// What is said, and where.
+    pub what: String,
+    /// How long after the start.
+    pub after: Option<Span>,
+    /// And again every so long.
+    pub every: Option<Span>,
+    /// How long after the end.
+    pub after_resolution: Option<Span>,
+}
+
+/// When what of a review is due, after the end of an incident.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ReviewPlan {
+    /// What happened when is written down.
+    pub timeline: Option<Span>,
+    /// The people meet.
+    pub meeting: Option<Span>,
+    /// Everything that is to be done has an owner.
+    pub actions: Option<Span>,
+    /// The review is shared.
+    pub shared: Option<Span>,
+    /// The cause is known.
+    pub cause: Option<Span>,
+    /// It cannot happen again.
+    pub prevention: Option<Span>,
+}
+
+/// What some document promises: each is held against what the plan says and against the others.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PromisePlan {
+    /// The document, and where in it.
+    pub source: String,
+    /// Of what: `system`, `failover`, `review`, or `services.NAME`, `datasets.NAME`, `tiers.NAME`.
+    pub of: String,
+    /// How fast it is back.
+    pub rto: Option<Span>,
+    /// How much of it may be lost.
+    pub rpo: Option<Span>,
+    /// How often a snapshot is taken.
+    pub every: Option<Span>,
+    /// How long snapshots are kept.
+    pub kept: Option<Span>,
+    /// How long the log is kept.
+    pub window: Option<Span>,
+    /// How much of the time it works.
+    pub availability: Option<crate::amount::Availability>,
+    /// The mean time to recovery.
+    pub mttr: Option<Span>,
+    /// How long a failover takes.
+    pub failover: Option<Span>,
+    /// How soon a failure is noticed.
+    pub detect: Option<Span>,
+    /// How far a replica may be behind.
+    pub lag: Option<Span>,
+    /// When the review has met.
+    pub meeting: Option<Span>,
+    /// When the review is shared.
+    pub shared: Option<Span>,
+    /// What it is called there.
+    pub called: Option<String>,
+    /// Where it is, or under which address it is probed.
+    pub at: Option<String>,
+}
