@@ -1,0 +1,106 @@
+//! Copies: brought up to date, kept by their own retention, and looked at.
+
+use crate::house::House;
+use crate::jobs::Done;
+use crate::live::PlaceSeen;
+use crate::means::Trouble;
+use crate::record::JobOutcome;
+use lifeboat_base::clock::Timestamp;
+use lifeboat_repository::ids::DatasetName;
+use lifeboat_repository::{LogCatalogue, Published, ReaderPin, Repository, RepositoryError, copy};
+use serde_json::json;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+fn trouble(error: RepositoryError) -> Trouble {
+    Trouble::of(&error)
+}
+
+/// Copies what the copy does not have yet.
+pub(crate) fn bring_up_to_date(house: &House, name: &str) -> Result<Done, Trouble> {
+    let (origin, target) = (house.repository()?, house.copy(name)?);
+    let mut unreadable = Vec::new();
+    let snapshots = origin.snapshots(None, &mut unreadable).map_err(trouble)?;
+    let slots: Vec<_> = snapshots.iter().map(|published| published.slot.clone()).collect();
+    let _pin = origin.writer().and_then(|signer| ReaderPin::take(&origin, &signer, &slots, "copy")).ok();
+    let report = copy(&origin, &target, &snapshots).map_err(trouble)?;
+    let left_out: Vec<String> =
+        unreadable.iter().map(|one| one.object.clone()).chain(report.left_out).collect();
+    let outcome = if left_out.is_empty() { JobOutcome::Done } else { JobOutcome::LeftOut };
+    let detail = json!({
+        "copied": report.copied.len(),
+        "already": report.already,
+        "stored_bytes": report.stored_bytes,
+        "logs": report.logs,
+        "log_bytes": report.log_bytes,
+        "left_out": left_out,
+    });
+    look(house, name);
+    Ok(Done { outcome, detail })
+}
+
+/// Looks at what a copy holds, and whether it answers at all.
+pub(crate) fn look(house: &House, name: &str) {
+    let held = house.copy(name).and_then(|copy| held(&copy).map_err(trouble));
+    let now = house.clock.now();
+    house.live.change(|seen| {
+        let place = seen.copies.entry(name.to_owned()).or_default();
+        note(place, now, held);
+    });
+}
+
+/// What came of asking a place.
+pub(crate) fn note(
+    place: &mut PlaceSeen,
+    now: Timestamp,
+    held: Result<BTreeMap<String, Timestamp>, Trouble>,
+) {
+    place.asked = Some(now);
+    match held {
+        Ok(held) => {
+            place.answered = Some(now);
+            place.failure = None;
+            place.holds = held;
+        }
+        Err(trouble) => place.failure = Some(trouble.message),
+    }
+}
+
+/// By dataset, up to when it can be restored: the newest snapshot, or the end of the log behind one.
+pub(crate) fn held(repository: &Arc<Repository>) -> Result<BTreeMap<String, Timestamp>, RepositoryError> {
+    let snapshots = repository.snapshots(None, &mut Vec::new())?;
+    let mut held = BTreeMap::new();
+    for (dataset, newest) in newest(snapshots) {
+        let log = log_until(repository, &dataset, &newest)?;
+        let taken = newest.snapshot.taken;
+        held.insert(dataset.to_string(), log.map_or(taken, |log| log.max(taken)));
+    }
+    Ok(held)
+}
+
+/// The newest snapshot of each dataset.
+pub(crate) fn newest(snapshots: Vec<Published>) -> BTreeMap<DatasetName, Published> {
+    let mut newest: BTreeMap<DatasetName, Published> = BTreeMap::new();
+    for published in snapshots {
+        let dataset = published.snapshot.position.dataset.clone();
+        let is_newer =
+            newest.get(&dataset).is_none_or(|known| known.snapshot.taken <= published.snapshot.taken);
+        if is_newer {
+            newest.insert(dataset, published);
+        }
+    }
+    newest
+}
+
+/// When the last log arrived that goes on from a snapshot without a hole.
+fn log_until(
+    repository: &Arc<Repository>,
+    dataset: &DatasetName,
+    newest: &Published,
+) -> Result<Option<Timestamp>, RepositoryError> {
+    if newest.snapshot.lineage.is_none() {
+        return Ok(None);
+    }
+    let logs = LogCatalogue::read(repository, dataset)?.lineages();
+    Ok(logs.iter().flat_map(|log| log.stretches.last()).map(|stretch| stretch.last).max())
+}

@@ -1,0 +1,85 @@
+//! The survey: what is in the repository and in the copies, looked at again and again. What it sees is what would be
+//! left if this host were lost.
+
+use crate::copies::{look, newest, note};
+use crate::house::House;
+use crate::live::SnapshotSeen;
+use crate::means::Trouble;
+use lifeboat_base::clock::Timestamp;
+use lifeboat_repository::ids::DatasetName;
+use lifeboat_repository::{Published, Repository};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+/// How often, unless the plan says otherwise.
+const EVERY: Duration = Duration::from_secs(30);
+
+/// How often what is not a stream is looked at.
+pub(crate) fn every(house: &House) -> Duration {
+    let planned = house.plan.serve.as_ref().and_then(|serve| serve.check_every);
+    planned.map_or(EVERY, lifeboat_plan::Span::duration).max(Duration::from_secs(1))
+}
+
+/// Looks until it is told to stop.
+pub(crate) fn keep(house: &House, stop: &AtomicBool) {
+    while !stop.load(Ordering::Relaxed) {
+        look_around(house);
+        crate::stream::sleep(every(house), stop);
+    }
+}
+
+/// Looks once at everything.
+pub(crate) fn look_around(house: &House) {
+    let seen = house.repository().and_then(|repository| snapshots(&repository));
+    let now = house.clock.now();
+    match seen {
+        Ok(newest) => {
+            let held: BTreeMap<String, Timestamp> = newest
+                .iter()
+                .map(|(dataset, published)| (dataset.to_string(), published.snapshot.taken))
+                .collect();
+            for (dataset, published) in &newest {
+                house.live.snapshot_taken(dataset.as_str(), published);
+            }
+            house.live.change(|seen| note(&mut seen.repository, now, Ok(held)));
+            forget_lost(house, &newest);
+        }
+        Err(trouble) => house.live.change(|seen| note(&mut seen.repository, now, Err(trouble))),
+    }
+    let names: Vec<String> = house.copies().map(|(name, _)| name).collect();
+    for name in names {
+        look(house, &name);
+    }
+}
+
+fn snapshots(repository: &Arc<Repository>) -> Result<BTreeMap<DatasetName, Published>, Trouble> {
+    let snapshots = repository.snapshots(None, &mut Vec::new()).map_err(|error| Trouble::of(&error))?;
+    Ok(newest(snapshots))
+}
+
+/// A snapshot that is there no more protects nothing.
+fn forget_lost(house: &House, newest: &BTreeMap<DatasetName, Published>) {
+    house.live.change(|seen| {
+        for (name, dataset) in &mut seen.datasets {
+            let there = DatasetName::new(name).ok().and_then(|name| newest.get(&name)).map(SnapshotSeen::of);
+            let was = dataset.snapshot.as_ref().map(|snapshot| snapshot.taken);
+            // One that was published while we listed is newer than what was listed.
+            if there.as_ref().map(|snapshot| snapshot.taken) < was
+                && !is_newer_than_listing(was, seen.repository.answered)
+            {
+                dataset.snapshot = there;
+            }
+        }
+    });
+}
+
+/// Whether something was published after the listing may have passed it by.
+fn is_newer_than_listing(taken: Option<Timestamp>, answered: Option<Timestamp>) -> bool {
+    const MOMENT: Duration = Duration::from_secs(60);
+    match (taken, answered) {
+        (Some(taken), Some(answered)) => answered.since(taken) < MOMENT,
+        _ => true,
+    }
+}
