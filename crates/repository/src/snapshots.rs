@@ -3,7 +3,7 @@
 //! A slot holds a snapshot, a release or a void. A tombstone outranks whatever stands at its number. This
 //! module reads and writes these control objects; it does not know what snapshots contain.
 
-use crate::bodies::{CopiedSnapshot, End, Hold, Snapshot, Tombstone};
+use crate::bodies::{CopiedSnapshot, End, Hold, Role, Snapshot, Tombstone};
 use crate::crypto::Signer;
 use crate::envelope::ObjectType;
 use crate::error::{RepositoryError, Result};
@@ -13,6 +13,7 @@ use crate::leader::{Effective, effective_snapshots, led_under};
 use crate::repository::{Claim, Opened, Repository};
 use crate::state::Head;
 use crate::trust::Need;
+use lifeboat_base::clock::Timestamp;
 use lifeboat_base::random;
 use lifeboat_objects::{Key, list_all};
 use std::collections::{BTreeMap, BTreeSet};
@@ -161,6 +162,26 @@ impl Repository {
             Unreadable { object: object.to_string(), error: RepositoryError::damaged(object, what) }
         }));
         Ok(effective_snapshots(&self.id(), known, &leaders))
+    }
+
+    /// The instant by which retention judges a snapshot's age: when it was taken; of one that a write-only host
+    /// published, when the store received it, since such a host may say anything.
+    ///
+    /// # Errors
+    /// Where the store does not say it.
+    pub fn retention_time(&self, published: &Published) -> Result<Timestamp> {
+        match self.is_write_only(published) {
+            true => Ok(self.store.head(&layout::snapshot(&published.slot))?.arrived),
+            false => Ok(published.snapshot.taken),
+        }
+    }
+
+    /// Whether a write-only host published a snapshot.
+    pub fn is_write_only(&self, published: &Published) -> bool {
+        let snapshot = &published.snapshot;
+        let trust = self.trust();
+        let writer = trust.writer(&snapshot.repository, &snapshot.position.writer);
+        writer.is_some_and(|writer| writer.role == Role::WriteOnly)
     }
 
     /// Every snapshot that is not forgotten, whether its leader had been replaced or not: what must not be

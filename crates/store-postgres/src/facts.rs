@@ -3,8 +3,7 @@
 use crate::lineage;
 use lifeboat_base::Hint;
 use lifeboat_postgres_wal::{Lsn, SegmentSize, SystemId, TimelineId};
-use lifeboat_repository::LOG_POSITION_FACT;
-use lifeboat_repository::SnapshotWriter;
+use lifeboat_repository::{LOG_END_FACT, LOG_POSITION_FACT, SnapshotWriter};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::str::FromStr;
@@ -88,6 +87,7 @@ impl SnapshotFacts {
     pub fn write(&self, writer: &mut SnapshotWriter) {
         writer.set_lineage(&lineage::name_of_timeline(self.system, self.timeline));
         writer.set_fact(LOG_POSITION_FACT, self.first_needed().0);
+        writer.set_fact(LOG_END_FACT, self.stop.0);
         writer.set_fact(SYSTEM, self.system);
         writer.set_fact(TIMELINE, self.timeline);
         writer.set_fact(START, self.start);

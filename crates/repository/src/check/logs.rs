@@ -3,8 +3,9 @@
 //!
 //! Heads are always read; with `read_data` every payload as well, a few at a time, each once. What is wrong
 //! is named with the lineage and the positions that it costs. Positions before the first object are missing
-//! only where a snapshot says that it needs them: what expired goes from the front. That objects are gone
-//! from the end of a lineage cannot be known here.
+//! only where a snapshot says that it needs them, and so are those that verdicts let expire. In a copy nobody
+//! knows what the origin let expire: there nothing is missing between what one snapshot needs for itself and what
+//! the next one does. That objects are gone from the end of a lineage cannot be known here.
 //!
 //! This module deliberately knows no payload: that two of them agree is all that it asks of one.
 
@@ -13,8 +14,9 @@ use crate::error::{RepositoryError, Result};
 use crate::ids::{BodyHash, DatasetName};
 use crate::layout;
 use crate::log::object::{Headed, Loaded};
-use crate::log::ranges::{merge, without};
-use crate::log::{Lineage, LogCatalogue, LogPayload, reason, retire};
+use crate::log::ranges::{merge, overlap, without};
+use crate::log::retire::{self, Expired, LineageKey, Needs, held_by};
+use crate::log::{Lineage, LogCatalogue, LogPayload, reason};
 use crate::repository::Repository;
 use crate::snapshots::{Published, is_about_one_object};
 use lifeboat_objects::Key;
@@ -41,13 +43,15 @@ pub struct LostLog {
 
 /// Checks the logs of every dataset, and says so in the report. `snapshots` are those that are not forgotten.
 pub(super) fn check(check: &mut Check<'_>, snapshots: &[Published]) -> Result<()> {
+    let (needs, mut expired) =
+        (Needs::of(snapshots.iter().filter(retire::says_what_it_needs)), Expired::default());
     for dataset in retire::datasets(check.repository)? {
-        let mut found = Examination::of(check, &dataset, snapshots)?;
+        let mut found = Examination::of(check, &dataset, &needs, &mut expired)?;
         for _ in 0..MAX_DISTURBANCES {
             if !found.disturbed {
                 break;
             }
-            found = Examination::of(check, &dataset, snapshots)?;
+            found = Examination::of(check, &dataset, &needs, &mut expired)?;
         }
         found.problems.into_iter().for_each(|(object, what)| check.problem(object, what));
         check.report.lost_logs.extend(found.lost);
@@ -71,16 +75,19 @@ struct Found {
 
 struct Examination<'c> {
     catalogue: &'c LogCatalogue,
+    needs: &'c Needs,
+    expired: &'c mut Expired,
     read_data: bool,
     threads: usize,
     found: Found,
 }
 
 impl Examination<'_> {
-    fn of(check: &Check<'_>, dataset: &DatasetName, snapshots: &[Published]) -> Result<Found> {
+    fn of(check: &Check<'_>, dataset: &DatasetName, needs: &Needs, expired: &mut Expired) -> Result<Found> {
         let catalogue = LogCatalogue::read(check.repository, dataset)?;
         let (read_data, threads) = (check.options.read_data, check.options.threads.max(1));
-        let mut this = Examination { catalogue: &catalogue, read_data, threads, found: Found::default() };
+        let found = Found::default();
+        let mut this = Examination { catalogue: &catalogue, needs, expired, read_data, threads, found };
         let unreadable = catalogue.unreadable();
         this.found.objects = catalogue.heads().count() as u64 + unreadable.len() as u64;
         let mut damaged: HashMap<Lineage, Vec<Damage>> = HashMap::new();
@@ -93,7 +100,7 @@ impl Examination<'_> {
         let lineages: BTreeSet<Lineage> = with_heads.chain(damaged.keys().cloned()).collect();
         for lineage in lineages {
             let damaged = damaged.remove(&lineage).unwrap_or_default();
-            this.lineage(&lineage, damaged, first_needed(snapshots, dataset, &lineage))?;
+            this.lineage(&lineage, damaged)?;
         }
         Ok(this.found)
     }
@@ -103,7 +110,7 @@ impl Examination<'_> {
     }
 
     /// `unread` are the objects whose heads cannot be believed: their names alone say what they may hold.
-    fn lineage(&mut self, lineage: &Lineage, unread: Vec<Damage>, needed: Option<u64>) -> Result<()> {
+    fn lineage(&mut self, lineage: &Lineage, unread: Vec<Damage>) -> Result<()> {
         let heads = self.catalogue.of(lineage);
         let mut claimed: Vec<Range<u64>> = unread.iter().map(|damage| damage.range.clone()).collect();
         merge(&mut claimed);
@@ -122,8 +129,7 @@ impl Examination<'_> {
             .collect();
         merge(&mut good);
         self.costs(lineage, &damaged, &good);
-        self.holes(lineage, &heads, &claimed, needed);
-        Ok(())
+        self.holes(lineage, &heads, &claimed)
     }
 
     /// Names each damaged object with what it costs.
@@ -142,31 +148,53 @@ impl Examination<'_> {
         self.lose(lineage, lost);
     }
 
-    /// Names the positions that no object holds, but for those that a damaged one may have held.
-    fn holes(
+    /// Names the positions that no object holds, but for those that a damaged one may have held and those that
+    /// expired.
+    fn holes(&mut self, lineage: &Lineage, heads: &[Arc<Headed>], claimed: &[Range<u64>]) -> Result<()> {
+        let mut held: Vec<Range<u64>> = heads.iter().map(|head| held_by(head)).collect();
+        merge(&mut held);
+        let Some(first) = held.first().map(|first| first.start) else { return Ok(()) };
+        let needs = self.needs.in_lineage(&self.key(lineage));
+        let needed = |need: &Range<u64>| without(need.start..need.end.min(first), claimed);
+        self.miss(lineage, needs.iter().flat_map(needed).collect(), ", and a snapshot needs them");
+        for pair in held.windows(2) {
+            let hole = pair[0].end..pair[1].start;
+            let mut missing = without(hole.clone(), claimed);
+            if !missing.is_empty() {
+                let gone = self.let_go(lineage, heads, hole)?;
+                missing = missing.into_iter().flat_map(|range| without(range, &gone)).collect();
+            }
+            self.miss(lineage, missing, "");
+        }
+        Ok(())
+    }
+
+    /// What of a hole is no loss. What a snapshot needs for itself never is.
+    fn let_go(
         &mut self,
         lineage: &Lineage,
         heads: &[Arc<Headed>],
-        claimed: &[Range<u64>],
-        needed: Option<u64>,
-    ) {
-        let mut held: Vec<Range<u64>> = heads.iter().map(|head| head.body.start..head.body.end).collect();
-        merge(&mut held);
-        let prefix = format!("{}{lineage}", layout::logs(self.catalogue.dataset()));
-        if let (Some(needed), Some(first)) = (needed, held.first()) {
-            let missing = without(needed..first.start, claimed);
-            if !missing.is_empty() {
-                let what =
-                    format!("no object holds positions {}, and a snapshot needs them", in_words(&missing));
-                self.problem(&prefix, what);
-            }
-            self.lose(lineage, missing);
-        }
-        for pair in held.windows(2) {
-            let missing = without(pair[0].end..pair[1].start, claimed);
-            if !missing.is_empty() {
-                self.problem(&prefix, format!("no object holds positions {}", in_words(&missing)));
-            }
+        hole: Range<u64>,
+    ) -> Result<Vec<Range<u64>>> {
+        let (repository, key) = (self.catalogue.repository(), self.key(lineage));
+        self.expired.refresh(repository)?;
+        let needs = self.needs.in_lineage(&key);
+        let is_copy = repository.config.copy_of.is_some();
+        let expired = match is_copy && is_between_snapshots(&hole, heads, needs) {
+            true => std::slice::from_ref(&hole),
+            false => self.expired.in_lineage(&key),
+        };
+        Ok(expired.iter().flat_map(|range| without(range.clone(), needs)).collect())
+    }
+
+    fn key(&self, lineage: &Lineage) -> LineageKey {
+        (self.catalogue.dataset().clone(), lineage.as_str().to_owned())
+    }
+
+    fn miss(&mut self, lineage: &Lineage, missing: Vec<Range<u64>>, why: &str) {
+        if !missing.is_empty() {
+            let prefix = format!("{}{lineage}", layout::logs(self.catalogue.dataset()));
+            self.problem(prefix, format!("no object holds positions {}{why}", in_words(&missing)));
             self.lose(lineage, missing);
         }
     }
@@ -302,6 +330,14 @@ impl Bridged {
     }
 }
 
+/// Whether what lies on both sides of a hole is what snapshots need for themselves.
+fn is_between_snapshots(hole: &Range<u64>, heads: &[Arc<Headed>], needs: &[Range<u64>]) -> bool {
+    let is_needed = |head: &Arc<Headed>| needs.iter().any(|need| overlap(need, &held_by(head)));
+    let mut below = heads.iter().filter(|head| head.body.end == hole.start);
+    let mut above = heads.iter().filter(|head| head.body.start == hole.end);
+    below.any(is_needed) && above.any(is_needed)
+}
+
 /// An object that cannot be read, and the positions that it held or says that it holds.
 struct Damage {
     object: String,
@@ -343,16 +379,6 @@ fn first_difference(one: (&Headed, &LogPayload), other: (&Headed, &LogPayload)) 
     let cut =
         |(head, payload): (&Headed, &LogPayload)| payload.cut(from - head.body.start, to - head.body.start);
     cut(one).differs_at(&cut(other)).map(|offset| from + offset)
-}
-
-/// The first position of a lineage that a snapshot says that it needs.
-fn first_needed(snapshots: &[Published], dataset: &DatasetName, lineage: &Lineage) -> Option<u64> {
-    snapshots
-        .iter()
-        .map(|published| &published.snapshot)
-        .filter(|s| s.position.dataset == *dataset && s.lineage.as_deref() == Some(lineage.as_str()))
-        .filter_map(retire::first_position)
-        .min()
 }
 
 fn in_words(ranges: &[Range<u64>]) -> String {

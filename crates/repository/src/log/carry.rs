@@ -8,7 +8,7 @@
 use super::catalogue::{LogCatalogue, reason};
 use super::object::Headed;
 use super::ranges::{merge, without};
-use super::retire::{self, LineageKey};
+use super::retire::{self, LineageKey, Needs};
 use crate::copy::CopyReport;
 use crate::crypto::Signer;
 use crate::error::{RepositoryError, Result};
@@ -59,8 +59,8 @@ struct Carrier {
     known: HashSet<BodyHash>,
     /// The positions that bodies in the copy hold.
     held: HashMap<BodyHash, Range<u64>>,
-    /// The first position that the copy's snapshots need, per lineage.
-    needed: HashMap<LineageKey, u64>,
+    /// What the copy's snapshots need for themselves.
+    needs: Needs,
     ends: HashMap<LineageKey, u64>,
     carried: u64,
     bytes: u64,
@@ -93,7 +93,7 @@ impl Carrier {
             lists,
             known: HashSet::new(),
             held: HashMap::new(),
-            needed: retire::needed(&snapshots),
+            needs: Needs::of(&snapshots),
             ends,
             carried: 0,
             bytes: 0,
@@ -151,13 +151,16 @@ impl Carrier {
         Ok(self.origin.read_lists()?.dead_logs.contains(head.key.as_str()))
     }
 
-    /// Not what the copy's snapshots have left behind; and where none of them says, nothing that the copy
-    /// once let go.
+    /// What the copy's snapshots need for themselves and the lineage's end always; else nothing that they have left
+    /// behind, and nothing that the copy once let go.
     fn is_wanted(&self, head: &Headed) -> bool {
         let lineage = retire::lineage_of(head);
-        match self.needed.get(&lineage) {
-            Some(needed) => head.body.end > *needed || self.ends.get(&lineage) == Some(&head.body.end),
-            None => !self.lists.dead_logs.contains(head.key.as_str()),
+        let is_end = self.ends.get(&lineage) == Some(&head.body.end);
+        let is_new = !self.lists.dead_logs.contains(head.key.as_str());
+        match self.needs.in_lineage(&lineage).first() {
+            Some(first) if head.body.end <= first.start => is_end,
+            Some(_) => is_end || is_new || self.needs.any_of(&lineage, &retire::held_by(head)),
+            None => is_new,
         }
     }
 

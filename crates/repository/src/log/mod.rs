@@ -58,6 +58,10 @@ pub const MAX_LOG_BYTES: usize = 32 << 20;
 /// first, in decimal digits: what expires stays behind it.
 pub const LOG_POSITION_FACT: &str = "log-position";
 
+/// Under this name, how far it needs the log for itself: the first position behind, in decimal digits. What comes
+/// later leads from the snapshot to points after it. Of a snapshot that does not say it, everything stays.
+pub const LOG_END_FACT: &str = "log-end";
+
 /// The name of a lineage: 1 to 100 of `a-z 0-9 . _ -`, starting with a letter or digit.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Lineage(String);

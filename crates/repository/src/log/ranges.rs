@@ -1,4 +1,4 @@
-//! Ranges of positions: joined, and taken from one another.
+//! Ranges of positions: joined, compared, and taken from one another.
 
 use std::ops::Range;
 
@@ -13,6 +13,11 @@ pub(crate) fn merge(ranges: &mut Vec<Range<u64>>) {
         }
         touches
     });
+}
+
+/// Whether two ranges have a position in common.
+pub(crate) fn overlap(one: &Range<u64>, other: &Range<u64>) -> bool {
+    one.start.max(other.start) < one.end.min(other.end)
 }
 
 /// What is left of a range without others, which are merged.
@@ -40,5 +45,8 @@ mod tests {
         assert_eq!(left(0, 40), [0..5, 12..20, 30..40]);
         assert!(left(6, 11).is_empty() && left(30, 20).is_empty());
         assert_eq!(left(11, 21), left(12, 20));
+        let common = |start, end| overlap(&ranges[0], &Range { start, end });
+        assert!(common(11, 13) && common(0, 6) && common(6, 7));
+        assert!(!common(12, 20) && !common(0, 5) && !common(7, 7));
     }
 }

@@ -1,14 +1,18 @@
 //! Which log objects may go: those that a compacted log replaces, and those that have expired.
 //!
 //! Prune asks twice: when it opens a list, and again before its verdict, when every lease that could hide a
-//! snapshot has ended. What has expired stays nevertheless as long as a kept snapshot of its lineage needs
-//! it, and the end of a lineage that a kept snapshot belongs to stays, so that its writer finds it.
+//! snapshot has ended. What has expired stays nevertheless as long as a kept snapshot needs it for itself, and
+//! the end of a lineage that a kept snapshot belongs to stays, so that its writer finds it.
+//!
+//! A hole that expiry left is told from a loss by the lists and verdicts, which are kept for ever: they name
+//! what expired.
 
-use super::LOG_POSITION_FACT;
-use super::Lineage;
 use super::catalogue::LogCatalogue;
 use super::object::Headed;
+use super::ranges::{merge, overlap};
+use super::{LOG_END_FACT, LOG_POSITION_FACT, Lineage};
 use crate::bodies::{BulkSet, Snapshot};
+use crate::envelope::ObjectType;
 use crate::error::Result;
 use crate::ids::{BodyHash, DatasetName};
 use crate::layout;
@@ -18,17 +22,27 @@ use crate::snapshots::{Published, is_about_one_object};
 use crate::survey::Proposal;
 use lifeboat_objects::list_all;
 use std::collections::{BTreeSet, HashMap, HashSet};
+use std::ops::Range;
 use std::sync::Arc;
 
-/// Up to where a lineage's log has expired: objects that end at or before the position may go.
+/// How much of a lineage's log has expired: objects that hold nothing of what stays may go.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LogCutOff {
     /// The dataset.
     pub dataset: DatasetName,
     /// The lineage.
     pub lineage: Lineage,
-    /// The first position that must stay.
+    /// The first position from which on everything must stay.
     pub before: u64,
+    /// What must stay below it.
+    pub stays: Vec<Range<u64>>,
+}
+
+impl LogCutOff {
+    /// Whether an object that holds these positions has expired.
+    pub fn lets_go(&self, held: &Range<u64>) -> bool {
+        held.end <= self.before && !self.stays.iter().any(|stays| overlap(stays, held))
+    }
 }
 
 pub(crate) type LineageKey = (DatasetName, String);
@@ -37,8 +51,7 @@ pub(crate) type LineageKey = (DatasetName, String);
 pub(crate) struct LogSurvey {
     repository: Arc<Repository>,
     heads: Vec<Arc<Headed>>,
-    /// The first position that a kept snapshot needs, per lineage.
-    needed: HashMap<LineageKey, u64>,
+    needs: Needs,
     ends: HashMap<LineageKey, u64>,
 }
 
@@ -54,17 +67,16 @@ impl LogSurvey {
             let end = ends.entry(lineage_of(head)).or_insert(0);
             *end = head.body.end.max(*end);
         }
-        Ok(Self { repository: repository.clone(), heads, needed: needed(snapshots), ends })
+        Ok(Self { repository: repository.clone(), heads, needs: Needs::of(snapshots), ends })
     }
 
     /// What a new list should name.
     pub(crate) fn propose(&self, cut_offs: &[LogCutOff], proposal: &mut Proposal) -> Result<()> {
         let superseded = self.superseded(None)?;
         let expired = |head: &Headed| {
-            let asked =
+            let of_it =
                 |c: &&LogCutOff| c.dataset == head.body.dataset && c.lineage.as_str() == head.body.lineage;
-            let before = cut_offs.iter().filter(asked).map(|c| c.before).max();
-            before.is_some_and(|before| head.body.end <= before) && self.is_unneeded(head)
+            cut_offs.iter().filter(of_it).any(|c| c.lets_go(&held_by(head))) && self.is_unneeded(head)
         };
         for head in &self.heads {
             if expired(head) {
@@ -125,10 +137,101 @@ impl LogSurvey {
 
     fn is_unneeded(&self, head: &Headed) -> bool {
         let lineage = lineage_of(head);
-        match self.needed.get(&lineage) {
-            Some(needed) => head.body.end <= *needed && self.ends.get(&lineage) != Some(&head.body.end),
-            None => true,
+        let is_end = self.ends.get(&lineage) == Some(&head.body.end) && self.needs.knows(&lineage);
+        !is_end && !self.needs.any_of(&lineage, &held_by(head))
+    }
+}
+
+/// What kept snapshots need of the log for themselves, per lineage.
+#[derive(Debug, Default)]
+pub(crate) struct Needs(HashMap<LineageKey, Vec<Range<u64>>>);
+
+impl Needs {
+    pub(crate) fn of<'p>(snapshots: impl IntoIterator<Item = &'p Published>) -> Self {
+        let mut needs: HashMap<LineageKey, Vec<Range<u64>>> = HashMap::new();
+        for snapshot in snapshots.into_iter().map(|published| &published.snapshot) {
+            let Some(lineage) = &snapshot.lineage else { continue };
+            let key = (snapshot.position.dataset.clone(), lineage.clone());
+            needs.entry(key).or_default().push(own_log(snapshot));
         }
+        needs.values_mut().for_each(merge);
+        Self(needs)
+    }
+
+    /// Whether a snapshot of the lineage is kept.
+    pub(crate) fn knows(&self, lineage: &LineageKey) -> bool {
+        self.0.contains_key(lineage)
+    }
+
+    /// The positions of a lineage that snapshots need, ascending.
+    pub(crate) fn in_lineage(&self, lineage: &LineageKey) -> &[Range<u64>] {
+        self.0.get(lineage).map_or(&[], Vec::as_slice)
+    }
+
+    /// Whether any of these positions is needed.
+    pub(crate) fn any_of(&self, lineage: &LineageKey, held: &Range<u64>) -> bool {
+        self.in_lineage(lineage).iter().any(|need| overlap(need, held))
+    }
+}
+
+/// The positions of its lineage that a snapshot needs for itself. One that does not say where that begins may
+/// need everything, and one that does not say where it ends everything behind its beginning.
+fn own_log(snapshot: &Snapshot) -> Range<u64> {
+    let start = position(snapshot, LOG_POSITION_FACT).unwrap_or(0);
+    let end = position(snapshot, LOG_END_FACT).filter(|end| *end > start);
+    start..end.unwrap_or(u64::MAX)
+}
+
+/// Whether a snapshot says where the log that it needs begins.
+pub(crate) fn says_what_it_needs(published: &&Published) -> bool {
+    position(&published.snapshot, LOG_POSITION_FACT).is_some()
+}
+
+fn position(snapshot: &Snapshot, fact: &str) -> Option<u64> {
+    let digits = snapshot.facts.get(fact)?;
+    if digits.bytes().all(|b| b.is_ascii_digit()) { digits.parse().ok() } else { None }
+}
+
+/// The positions that verdicts let expire, per lineage: what is missing there is no loss.
+#[derive(Debug, Default)]
+pub(crate) struct Expired {
+    read: u64,
+    positions: HashMap<LineageKey, Vec<Range<u64>>>,
+}
+
+impl Expired {
+    /// Reads the lists and verdicts that were not there yet.
+    pub(crate) fn refresh(&mut self, repository: &Repository) -> Result<()> {
+        let newest = repository.read_lists()?.newest_verdict;
+        for number in self.read + 1..=newest {
+            match self.learn(repository, number) {
+                // Whoever reads it knows that it is damaged; what it let go then looks lost.
+                Err(error) if is_about_one_object(&error) => {}
+                learned => learned?,
+            }
+        }
+        self.read = newest.max(self.read);
+        self.positions.values_mut().for_each(merge);
+        Ok(())
+    }
+
+    fn learn(&mut self, repository: &Repository, number: u64) -> Result<()> {
+        let list = repository.read_set(ObjectType::CondemnList, number)?;
+        let Some(named) = list.expired_logs else { return Ok(()) };
+        let verdict = repository.read_set(ObjectType::Verdict, number)?;
+        let dead: HashSet<&str> = verdict.logs.iter().map(String::as_str).collect();
+        for name in named.iter().filter(|name| dead.contains(name.as_str())) {
+            let Some(name) = layout::listed_log(name).and_then(|key| layout::log_name(&key)) else {
+                continue;
+            };
+            self.positions.entry((name.dataset, name.lineage)).or_default().push(name.start..name.end);
+        }
+        Ok(())
+    }
+
+    /// The positions of a lineage that have expired, ascending.
+    pub(crate) fn in_lineage(&self, lineage: &LineageKey) -> &[Range<u64>] {
+        self.positions.get(lineage).map_or(&[], Vec::as_slice)
     }
 }
 
@@ -149,19 +252,7 @@ pub(crate) fn lineage_of(head: &Headed) -> LineageKey {
     (head.body.dataset.clone(), head.body.lineage.clone())
 }
 
-/// The first position that snapshots need, per lineage. One that does not say it may need everything.
-pub(crate) fn needed(snapshots: &[Published]) -> HashMap<LineageKey, u64> {
-    let mut needed = HashMap::new();
-    for snapshot in snapshots.iter().map(|published| &published.snapshot) {
-        let Some(lineage) = &snapshot.lineage else { continue };
-        let first = needed.entry((snapshot.position.dataset.clone(), lineage.clone())).or_insert(u64::MAX);
-        *first = first_position(snapshot).unwrap_or(0).min(*first);
-    }
-    needed
-}
-
-/// The first position of its lineage that a snapshot says that it needs.
-pub(crate) fn first_position(snapshot: &Snapshot) -> Option<u64> {
-    let digits = snapshot.facts.get(LOG_POSITION_FACT)?;
-    if digits.bytes().all(|b| b.is_ascii_digit()) { digits.parse().ok() } else { None }
+/// The positions that an object holds.
+pub(crate) fn held_by(head: &Headed) -> Range<u64> {
+    head.body.start..head.body.end
 }

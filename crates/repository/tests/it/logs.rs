@@ -18,9 +18,10 @@ use lifeboat_objects::fault::{Fault, Faulty, Plan};
 use lifeboat_objects::{Key, ObjectErrorKind, ObjectStore, SharedStore, list_all};
 use lifeboat_repository::tree::Metadata;
 use lifeboat_repository::{
-    CompactOptions, CompactReport, Environment, LOG_POSITION_FACT, Lineage, LineageLog, Lock, LogCatalogue,
-    LogCutOff, LogError, LogExtent, LogPayload, LogReader, LogStanding, LogWriter, PruneOptions, PruneReport,
-    Repository, RepositoryError, SnapshotWriter, Unlock, compact_logs, fuzz_log, prune_with, stretches,
+    CompactOptions, CompactReport, Environment, LOG_END_FACT, LOG_POSITION_FACT, Lineage, LineageLog, Lock,
+    LogCatalogue, LogCutOff, LogError, LogExtent, LogPayload, LogReader, LogStanding, LogWriter,
+    PruneOptions, PruneReport, Published, Repository, RepositoryError, SnapshotWriter, Unlock, compact_logs,
+    fuzz_log, prune_with, stretches,
 };
 use proptest::prelude::*;
 use std::collections::BTreeMap;
@@ -167,9 +168,17 @@ pub(crate) fn compact(repository: &Arc<Repository>, at_least: usize) -> CompactR
 }
 
 pub(crate) fn prune_logs(repository: &Arc<Repository>, before: Option<u64>) -> PruneReport {
-    let cut_off = before.map(|before| LogCutOff { dataset: dataset("db"), lineage: lineage(), before });
+    let cut_off = before.map(|before| cut_off(before, &[]));
+    prune_logs_with(repository, cut_off.as_slice())
+}
+
+pub(crate) fn cut_off(before: u64, stays: &[Range<u64>]) -> LogCutOff {
+    LogCutOff { dataset: dataset("db"), lineage: lineage(), before, stays: stays.to_vec() }
+}
+
+pub(crate) fn prune_logs_with(repository: &Arc<Repository>, cut_offs: &[LogCutOff]) -> PruneReport {
     let options = PruneOptions { wait: Duration::ZERO, ..PruneOptions::default() };
-    prune_with(repository, options, cut_off.as_slice()).unwrap()
+    prune_with(repository, options, cut_offs).unwrap()
 }
 
 /// A second machine.
@@ -487,12 +496,24 @@ fn strangers_and_swapped_objects_are_no_recovery_points() {
     assert!(lifeboat_base::report(&error).contains("not the one that was signed"), "{error}");
 }
 
-pub(crate) fn snapshot_at(house: &House, position: u64) -> lifeboat_repository::Published {
+/// Needs everything from a position on.
+pub(crate) fn snapshot_at(house: &House, position: u64) -> Published {
+    snapshot_with(house, &[(LOG_POSITION_FACT, position)])
+}
+
+/// Needs these positions for itself.
+pub(crate) fn snapshot_of(house: &House, own: Range<u64>) -> Published {
+    snapshot_with(house, &[(LOG_POSITION_FACT, own.start), (LOG_END_FACT, own.end)])
+}
+
+fn snapshot_with(house: &House, facts: &[(&str, u64)]) -> Published {
     house.clock.advance(Duration::from_secs(60));
     let mut source = source("db");
     source.lineage = Some(lineage().as_str().to_owned());
     let mut writer = SnapshotWriter::begin(&house.repository, source).unwrap();
-    writer.set_fact(LOG_POSITION_FACT, position);
+    for (name, position) in facts {
+        writer.set_fact(name, position);
+    }
     writer.finish(Metadata::default()).unwrap()
 }
 

@@ -8,6 +8,7 @@ mod fuzzing;
 mod leaders;
 mod log_carrying;
 mod log_checking;
+mod log_expiring;
 mod log_retiring;
 mod logs;
 mod pruning;
