@@ -10,7 +10,7 @@ use crate::workspace::Package;
 pub enum Wing {
     /// What moves bytes: wire, repository, stores, recovery.
     Data,
-    /// What acts and records: evidence, watch, runbook, incident.
+    /// What acts and records: notify, evidence, watch, runbook, incident.
     Action,
 }
 
@@ -54,6 +54,7 @@ pub const PLACES: &[Place] = &[
     place("lifeboat-postgres-wal", Floor(38), Some(Data)),
     place("lifeboat-wire-*", Floor(40), Some(Data)),
     place("lifeboat-store", Floor(50), Some(Data)),
+    place("lifeboat-notify", Floor(54), Some(Action)),
     place("lifeboat-store-*", Floor(55), Some(Data)),
     place("lifeboat-evidence", Floor(56), Some(Action)),
     place("lifeboat-watch", Floor(57), Some(Action)),

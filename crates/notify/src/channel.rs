@@ -1,0 +1,166 @@
+//! The trait of whatever a message can be sent through, and the test of every channel that somebody asks for.
+
+use crate::event::{Event, Kind, Message, Phase};
+use crate::template::Templates;
+use lifeboat_base::clock::Timestamp;
+use lifeboat_base::{Hint, hex, random};
+use std::error::Error;
+use std::time::Duration;
+
+/// Sends messages to one place.
+pub trait Channel: Send + Sync {
+    /// Its name in the plan.
+    fn name(&self) -> &str;
+
+    /// Sends one message and waits until the other side has taken it. Sent again after an error, it may arrive twice,
+    /// with the same id.
+    ///
+    /// # Errors
+    /// Where it was not taken, or that is not known; which says whether it is worth trying again.
+    fn send(&self, message: &Message, now: Timestamp) -> Result<(), SendError>;
+}
+
+/// A message that did not arrive. Never holds a secret: no URL, no credentials.
+#[derive(Debug, thiserror::Error)]
+pub enum SendError {
+    /// Another attempt may succeed: the network, a time limit, a server that is busy or broken.
+    #[error("{what}")]
+    Later {
+        /// What happened.
+        what: String,
+        /// How long the other side wants to be left alone.
+        after: Option<Duration>,
+        /// What it comes from.
+        #[source]
+        source: Option<Box<dyn Error + Send + Sync>>,
+    },
+    /// The same message will not be taken however often it is sent.
+    #[error("{what}")]
+    Final {
+        /// What happened.
+        what: String,
+        /// What it comes from.
+        #[source]
+        source: Option<Box<dyn Error + Send + Sync>>,
+    },
+}
+
+impl SendError {
+    /// Whether another attempt may succeed.
+    pub fn is_retriable(&self) -> bool {
+        matches!(self, Self::Later { .. })
+    }
+
+    /// How long the other side wants to be left alone.
+    pub fn after(&self) -> Option<Duration> {
+        match self {
+            Self::Later { after, .. } => *after,
+            Self::Final { .. } => None,
+        }
+    }
+
+    pub(crate) fn later(what: impl Into<String>, source: impl Error + Send + Sync + 'static) -> Self {
+        Self::Later { what: what.into(), after: None, source: Some(Box::new(source)) }
+    }
+
+    pub(crate) fn never(what: impl Into<String>, source: impl Error + Send + Sync + 'static) -> Self {
+        Self::Final { what: what.into(), source: Some(Box::new(source)) }
+    }
+}
+
+impl Hint for SendError {
+    fn hint(&self) -> Option<String> {
+        Some(
+            match self {
+                Self::Later { .. } => {
+                    "It is tried again; check that the other side is up and reachable from here."
+                }
+                Self::Final { .. } => {
+                    "Check the channel's address and credentials in the plan, then send a test."
+                }
+            }
+            .to_owned(),
+        )
+    }
+}
+
+/// A channel that cannot be made of its settings.
+#[derive(Debug, thiserror::Error)]
+#[error("channel {channel}: {what}")]
+pub struct Rejected {
+    /// The channel.
+    pub channel: String,
+    /// What is wrong with its settings.
+    pub what: String,
+    /// What it comes from.
+    #[source]
+    pub source: Option<Box<dyn Error + Send + Sync>>,
+}
+
+impl Rejected {
+    pub(crate) fn new(channel: &str, what: impl Into<String>) -> Self {
+        Self { channel: channel.to_owned(), what: what.into(), source: None }
+    }
+
+    pub(crate) fn because(
+        channel: &str,
+        what: impl Into<String>,
+        source: impl Error + Send + Sync + 'static,
+    ) -> Self {
+        Self { channel: channel.to_owned(), what: what.into(), source: Some(Box::new(source)) }
+    }
+}
+
+impl Hint for Rejected {
+    fn hint(&self) -> Option<String> {
+        Some(format!("Correct channel {} in the plan; docs/notifications.md has its keys.", self.channel))
+    }
+}
+
+/// A new identity of a message.
+pub(crate) fn new_id() -> String {
+    hex::encode(&random::bytes::<16>())
+}
+
+/// Sends a test message through every channel, once each, and says what became of it.
+pub fn test<'a>(
+    channels: impl IntoIterator<Item = &'a dyn Channel>,
+    system: &str,
+    now: Timestamp,
+) -> Vec<(String, Result<(), SendError>)> {
+    let send = |channel: &dyn Channel| {
+        let outcome = channel.send(&test_message(channel.name(), system, now), now);
+        (channel.name().to_owned(), outcome)
+    };
+    channels.into_iter().map(send).collect()
+}
+
+fn test_message(channel: &str, system: &str, now: Timestamp) -> Message {
+    let event = Event {
+        key: format!("test {channel}"),
+        kind: Kind::Test,
+        about: channel.to_owned(),
+        what: "somebody asked for this message to see whether it arrives".to_owned(),
+        severity: None,
+    };
+    let text = Templates::default().render(system, &event, Phase::Once, now, now);
+    Message {
+        id: new_id(),
+        system: system.to_owned(),
+        event,
+        phase: Phase::Once,
+        since: now,
+        at: now,
+        subject: text.subject,
+        body: text.body,
+    }
+}
+
+/// A file without a certificate would be taken for one that adds none, and nobody would know why nobody is trusted.
+pub(crate) fn require_certificate(channel: &str, pem: &[u8]) -> Result<(), Rejected> {
+    const BEGIN: &[u8] = b"-----BEGIN CERTIFICATE-----";
+    match pem.windows(BEGIN.len()).any(|window| window == BEGIN) {
+        true => Ok(()),
+        false => Err(Rejected::new(channel, "there is no certificate in its authority's PEM")),
+    }
+}
