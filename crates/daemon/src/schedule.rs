@@ -111,6 +111,12 @@ impl Scheduler {
             .map(|entry| (&entry.task, &entry.past, (!entry.is_at_work).then_some(entry.due)))
     }
 
+    /// A task with its past and when it is due.
+    pub fn one(&self, key: &TaskKey) -> Option<(&Task, &Past, Option<Timestamp>)> {
+        let entry = self.entries.get(key)?;
+        Some((&entry.task, &entry.past, (!entry.is_at_work).then_some(entry.due)))
+    }
+
     /// A task begins.
     pub fn begun(&mut self, key: &TaskKey, now: Timestamp) {
         let Some(entry) = self.entries.get_mut(key) else { return };

@@ -92,7 +92,7 @@ pub struct Task {
 const PROVE_EVERY: Span = Span::from_secs(24 * 60 * 60);
 const PRUNE_EVERY: Span = Span::from_secs(24 * 60 * 60);
 /// New things are looked for in the origin so often, where a copy has no schedule.
-const COPY_EVERY: Span = Span::from_secs(60);
+pub(crate) const COPY_EVERY: Span = Span::from_secs(60);
 /// Everything is read once within so long, a part an hour.
 const CHECK_WITHIN: Span = Span::from_secs(30 * 24 * 60 * 60);
 const HEADS_EVERY: Span = Span::from_secs(60 * 60);
@@ -222,7 +222,7 @@ mod tests {
             url = "s3://away/x"
         "#;
         let shared = ["copy copy-1*", "prune*", "check*", "heads*"];
-        let of = |own: &[&str]| [own, &shared].concat();
+        let of = |own: &[&'static str]| [own, &shared].concat();
         assert_eq!(keys(plan, "web-1"), of(&["snapshot media", "snapshot users*", "proof users*"]));
         assert_eq!(keys(plan, "web-2"), of(&["look settings", "snapshot users*", "proof users*"]));
         for text in keys(plan, "web-1") {

@@ -6,13 +6,14 @@ use crate::live::{DatasetSeen, Seen, SnapshotSeen};
 use crate::record::JobOutcome;
 use crate::task::{TaskKey, TaskKind};
 use lifeboat_base::clock::Timestamp;
-use lifeboat_plan::Mode;
+use lifeboat_plan::{Mode, Schedule, Span};
 use lifeboat_recovery::samples::{Forecast, Phases, Samples};
 use lifeboat_repository::Repository;
 use lifeboat_repository::ids::DatasetName;
 use lifeboat_watch::forecast::{Activity, Takes};
 use lifeboat_watch::observe::Verdict;
-use std::collections::BTreeMap;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 /// What is known beyond what was just seen.
@@ -20,6 +21,8 @@ use std::time::Duration;
 pub(super) struct Known {
     looked_up: LookedUp,
     unchanged: BTreeMap<String, Unchanged>,
+    /// The longest time between two occurrences of a schedule: of a calendar, it takes a while to find.
+    gaps: RefCell<HashMap<String, Span>>,
 }
 
 /// What the state and the disk say.
@@ -88,6 +91,12 @@ impl Known {
         let all = self.unchanged.get(dataset).map(|known| [Some(known.newest), known.before]);
         let through = all.into_iter().flatten().flatten().find(|(its, _)| *its == taken);
         through.map_or(taken, |(_, through)| through)
+    }
+
+    /// The longest time between two occurrences of a schedule.
+    pub(super) fn gap(&self, schedule: &Schedule) -> Span {
+        let name = format!("{} {}", schedule.describe(), schedule.jitter);
+        *self.gaps.borrow_mut().entry(name).or_insert_with(|| schedule.longest_gap())
     }
 
     pub(super) fn last_good(&self, task: &TaskKey) -> Option<Timestamp> {
