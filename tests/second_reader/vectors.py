@@ -42,6 +42,7 @@ SHAPES = {
     "reader-lease": {0: 16, 1: 16, 2: UINT, 3: [POSITION, ...], 4: TIME, 5: TEXT},
     "end": {0: 16, 1: 16, 2: TIME},
     "hold": {0: 16, 1: 16, 2: POSITION, 3: TIME, 4: TEXT},
+    "receipt": {0: 16, 1: 16, 2: 16, 3: UINT, 4: BYTES},
     "condemn-list": LIST, "verdict": LIST, "verdict-with-logs": LIST,
     "condemn-list-with-logs": LIST | {6: [TEXT, ...]},
     "leader": {0: 16, 1: UINT, 2: 16, 3: TIME, 4: 16},
@@ -231,7 +232,8 @@ class Vectors:
                  r"packs/([0-9a-f]{2})/\1[0-9a-f]{62}", "index/[0-9a-f]{64}", f"snapshots/{place}",
                  f"tombstones/{place}", f"leases/{place}/{number}", f"readers/{digits}/{number}",
                  f"readers-ended/{digits}", f"holds/{digits}", f"holds-ended/{digits}", f"condemned/{number}",
-                 f"verdicts/{number}", f"leaders/{number}", f"heartbeats/{number}/{number}", LOG_NAME]
+                 f"verdicts/{number}", f"leaders/{number}", f"heartbeats/{number}/{number}",
+                 f"receipts/{digits}/{digits}/{number}", LOG_NAME]
         lines = data.decode().splitlines()
         need(len(lines) == len(forms) and all(map(re.fullmatch, forms, lines)), f"other names: {lines}")
 

@@ -61,6 +61,7 @@ pub const PLACES: &[Place] = &[
     place("lifeboat-runbook", Floor(58), Some(Action)),
     place("lifeboat-recovery", Floor(60), Some(Data)),
     place("lifeboat-incident", Floor(70), Some(Action)),
+    place("lifeboat-receipts", Floor(62), None),
     place("lifeboat-failover", Floor(72), None),
     place("lifeboat-drill", Floor(74), None),
     place("lifeboat-daemon", Floor(80), None),

@@ -491,6 +491,23 @@ pub struct Hold {
     pub reason: String,
 }
 
+/// A receipt as it lies in a repository: its own signature is within its bytes.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub(crate) struct ReceiptObject {
+    #[n(0)]
+    pub(crate) repository: RepositoryId,
+    /// The repository that it is of: another one in a copy.
+    #[n(1)]
+    pub(crate) origin: RepositoryId,
+    #[n(2)]
+    pub(crate) writer: WriterId,
+    #[n(3)]
+    pub(crate) number: u64,
+    #[cbor(n(4), with = "minicbor::bytes")]
+    pub(crate) receipt: Vec<u8>,
+}
+
 /// What prune means to delete (list), or may delete (verdict): bulk objects, never chunks.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 #[cbor(map)]

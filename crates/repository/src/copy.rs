@@ -15,6 +15,7 @@ use crate::lease::WriterLease;
 use crate::log;
 use crate::pack::{BlockKind, ChunkRecord};
 use crate::pipeline::{Pipeline, plain};
+use crate::receipts;
 use crate::reader::{PieceSource, Reader, Request};
 use crate::repository::{Claim, Repository};
 use crate::snapshots::{Filled, Published};
@@ -38,9 +39,13 @@ pub struct CopyReport {
     pub log_bytes: u64,
     /// Log objects that could not be read in the origin, each with the reason, and are not in the copy.
     pub left_out: Vec<String>,
+    /// Receipts that were copied now.
+    pub receipts: u64,
+    /// Receipts that were not, each with the reason.
+    pub receipts_left_out: Vec<String>,
 }
 
-/// Copies snapshots from `origin` to `target`, and then the logs of their datasets. Snapshots that are there
+/// Copies snapshots from `origin` to `target`, then the logs of their datasets, then the receipts. Snapshots that are there
 /// already, also as forgotten ones, are passed over; so are logs that are there, and those that end before
 /// what any snapshot of the copy needs.
 ///
@@ -82,6 +87,9 @@ pub fn copy(
     for dataset in datasets {
         log::carry(origin, target, dataset, &mut report)?;
     }
+    let receipts = receipts::carry(origin, target)?;
+    report.receipts = receipts.receipts;
+    report.receipts_left_out = receipts.left_out;
     Ok(report)
 }
 

@@ -70,6 +70,8 @@ pub enum ObjectType {
     Pack = 19,
     /// A snapshot that was copied from another repository, verbatim.
     CopiedSnapshot = 20,
+    /// A receipt of something that was done.
+    Receipt = 21,
 }
 
 impl ObjectType {
@@ -95,6 +97,7 @@ impl ObjectType {
             Heartbeat,
             Origin,
             CopiedSnapshot,
+            Receipt,
         ]
         .into_iter()
         .find(|kind| *kind as u8 == number)

@@ -4,7 +4,7 @@
 //! read that cannot be written and read again. It deliberately knows nothing of where the bytes come from.
 
 use crate::bodies::{
-    self, BulkSet, Config, CopiedSnapshot, End, Heartbeat, Hold, Leader, Lease, Origin, ReaderLease, Release,
+    self, BulkSet, Config, CopiedSnapshot, End, Heartbeat, Hold, Leader, Lease, Origin, ReaderLease, ReceiptObject, Release,
     Roster, Slot, SlotSecrets, Snapshot, Tombstone, Void,
 };
 use crate::ids::ChunkId;
@@ -30,6 +30,7 @@ pub fn fuzz_bodies(bytes: &[u8]) -> bool {
         reads::<ReaderLease>,
         reads::<End>,
         reads::<Hold>,
+        reads::<ReceiptObject>,
         reads::<BulkSet>,
         reads::<Leader>,
         reads::<Heartbeat>,
@@ -78,6 +79,10 @@ pub fn fuzz_names(text: &str) -> bool {
         let digits = same.as_str().len() - 16;
         assert_eq!(same.as_str()[..digits], key.as_str()[..digits], "a log has one form but for its nonce");
     }
-    let named = position.is_some() | bulk.is_some() | lease.is_some() | log.is_some();
+    let receipt = layout::receipt_parts(&key);
+    if let Some((chain, number)) = &receipt {
+        assert_eq!(layout::receipt(chain, *number), key, "a receipt has one form");
+    }
+    let named = position.is_some() | bulk.is_some() | lease.is_some() | log.is_some() | receipt.is_some();
     named | layout::ticket(&key).is_some() | layout::listed_number(&key).is_some()
 }

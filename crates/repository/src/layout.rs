@@ -2,7 +2,8 @@
 //!
 //! Bulk objects are named by their content, control objects by their position (docs/format.md, Layout).
 
-use crate::ids::{BulkName, DatasetName, Position, TicketId, WriterId};
+use crate::ids::{BulkName, DatasetName, Position, RepositoryId, TicketId, WriterId};
+use crate::receipts::ReceiptChain;
 use lifeboat_base::hex;
 use lifeboat_objects::Key;
 
@@ -210,6 +211,24 @@ pub(crate) fn log_name(listed: &Key) -> Option<LogName> {
     })
 }
 
+pub(crate) const RECEIPTS: &str = "receipts/";
+/// Receipt `n` of a chain. Its repository is named since a copy holds chains of several.
+pub(crate) fn receipt(chain: &ReceiptChain, n: u64) -> Key {
+    key(format!("{}{n:012}", receipts(chain)))
+}
+
+/// The listing prefix of one chain of receipts.
+pub(crate) fn receipts(chain: &ReceiptChain) -> String {
+    format!("{RECEIPTS}{}/{}/", chain.repository, chain.writer)
+}
+
+/// The chain and number of a listed receipt.
+pub(crate) fn receipt_parts(listed: &Key) -> Option<(ReceiptChain, u64)> {
+    let [repository, writer, digits] = components(listed, RECEIPTS)?;
+    let (repository, writer) = (RepositoryId::from_hex(repository)?, WriterId::from_hex(writer)?);
+    Some((ReceiptChain { repository, writer }, number(digits)?))
+}
+
 /// The log object that a list or verdict names; nothing else can be named there.
 pub(crate) fn listed_log(name: &str) -> Option<Key> {
     Key::new(name).ok().filter(|key| log_name(key).is_some())
@@ -244,6 +263,8 @@ mod tests {
             writer: WriterId([7; 16]),
         };
         assert_eq!(log_name(&log(&name, 9)), Some(name));
+        let chain = ReceiptChain { repository: RepositoryId([6; 16]), writer: WriterId([7; 16]) };
+        assert_eq!(receipt_parts(&receipt(&chain, 9)), Some((chain, 9)));
         for key in [roster(9), condemned(9), verdict(9), leader(9), heartbeat(1, 9)] {
             assert_eq!(listed_number(&key), Some(9), "{key}");
         }
@@ -266,6 +287,7 @@ mod tests {
             || listed_number(&key).is_some()
             || bulk_name(&key).is_some()
             || log_name(&key).is_some()
+            || receipt_parts(&key).is_some()
             || listed_log(name).is_some()
     }
 
@@ -288,6 +310,7 @@ mod tests {
             format!("packs/03/{digest}"),
             format!("index/{digest}"),
             format!("logs/users/7-1/0000000000000010-ffffffffffffffff-{writer}-0000000000000009"),
+            format!("receipts/{writer}/{writer}/000000000001"),
         ];
         for name in &good {
             assert!(is_known(name), "{name}");
@@ -311,6 +334,9 @@ mod tests {
             "verdicts/000000000000".to_owned(),
             "verdicts/users/000000000001".to_owned(),
             "heartbeats/000000000001".to_owned(),
+            format!("receipts/{writer}/000000000001"),
+            format!("receipts/{writer}/{writer}/000000000000"),
+            format!("receipts/{writer}/{}/000000000001", "0A".repeat(16)),
             format!("packs/04/{digest}"),
             format!("packs/{digest}"),
             format!("packs/0/{digest}"),

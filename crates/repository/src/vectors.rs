@@ -136,7 +136,7 @@ fn every_vector_is_described_and_every_description_has_its_vector() {
 
 /// The chapters of the format that say what bytes mean. Copies and lists stand under Bodies; the other
 /// chapters are rules.
-const CHAPTERS: [&str; 16] = [
+const CHAPTERS: [&str; 17] = [
     "Layout",
     "Envelope",
     "Signatures",
@@ -153,6 +153,7 @@ const CHAPTERS: [&str; 16] = [
     "Page maps",
     "Logs",
     "Leaders",
+    "Receipts",
 ];
 
 #[test]
@@ -321,6 +322,11 @@ fn hold() -> Hold {
     Hold { repository: REPOSITORY, ticket: TICKET, position: position(3), at: AT, reason: "legal".to_owned() }
 }
 
+fn receipt_object() -> ReceiptObject {
+    let receipt = br#"{"receipt":{"number":7,"version":1},"signature":"00"}"#.to_vec();
+    ReceiptObject { repository: REPOSITORY, origin: ORIGIN, writer: writer().id(), number: 7, receipt }
+}
+
 fn metadata() -> Metadata {
     Metadata {
         mode: 0o750,
@@ -482,6 +488,7 @@ fn bodies_of_claims() {
     );
     body("end", &End { repository: REPOSITORY, ticket: TICKET, at: AT });
     body("hold", &hold());
+    body("receipt", &receipt_object());
 }
 
 #[test]

@@ -1,4 +1,5 @@
-//! Check of what decides whether other objects count: the leaders, and in a copy the rosters of its origins.
+//! Check of what decides whether other objects count: the leaders, and in a copy the rosters of its origins; and of
+//! the receipts, that each is where it belongs and can be read (what they say, `lifeboat evidence verify` judges).
 
 use super::Check;
 use crate::error::Result;
@@ -21,6 +22,12 @@ pub(super) fn check(check: &mut Check<'_>, snapshots: &[Published]) -> Result<()
         let read =
             opening::read_origin(&repository.store, &repository.config, &repository.keys.root, &listed.key);
         check.note(&listed.key, read)?;
+    }
+    for listed in list_all(&*repository.store, layout::RECEIPTS)? {
+        if let Some((chain, number)) = layout::receipt_parts(&listed.key) {
+            let read = repository.read_receipt(&chain, number);
+            check.note(&listed.key, read)?;
+        }
     }
     let leaders = repository.leaders()?;
     let judged = crate::leader::effective_snapshots(&repository.id(), snapshots.to_vec(), &leaders);

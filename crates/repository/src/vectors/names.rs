@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::layout;
+use crate::receipts::ReceiptChain;
 
 #[test]
 fn names_of_objects() {
@@ -25,6 +26,7 @@ fn names_of_objects() {
         layout::verdict(layout::MAX_NUMBER),
         layout::leader(4),
         layout::heartbeat(4, 5),
+        layout::receipt(&ReceiptChain { repository: REPOSITORY, writer: writer().id() }, 7),
     ];
     let mut text: Vec<String> = keys.iter().map(ToString::to_string).collect();
     text.push(logs::name(0x10, u64::MAX, 9));
