@@ -1,14 +1,20 @@
-//! Logs as time goes by: many small objects become few, and what no snapshot leads to any more may go.
+//! Logs as time goes by: many small objects become few, and what no kept point needs any more may go.
+
+mod needed;
+#[cfg(test)]
+mod year;
 
 use crate::error::Result;
 use lifeboat_base::clock::Timestamp;
-use lifeboat_postgres_wal::{SystemId, TimelineId};
+use lifeboat_postgres_wal::SystemId;
 use lifeboat_repository::ids::DatasetName;
 use lifeboat_repository::{
-    CompactOptions, Lineage, LogCatalogue, LogCutOff, LogError, Published, Repository, compact_logs,
+    CompactOptions, Lineage, LineageLog, LogCatalogue, LogCutOff, LogError, Published, Repository,
+    compact_logs,
 };
-use lifeboat_store_postgres::{STORE, SnapshotFacts, lineage};
-use std::collections::BTreeSet;
+use lifeboat_store_postgres::{PostgresStoreError, STORE, SnapshotFacts, histories, lineage};
+use needed::{Base, Branch, Branches, Stays};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// What compaction did, over all lineages of some datasets.
@@ -33,7 +39,7 @@ pub fn compact(repository: &Arc<Repository>, datasets: &BTreeSet<DatasetName>) -
         for log in LogCatalogue::read(repository, dataset)?.lineages() {
             let options = CompactOptions::default();
             let report = compact_logs(repository, &signer, dataset, &log.lineage, options)
-                .map_err(lifeboat_store_postgres::PostgresStoreError::from)?;
+                .map_err(PostgresStoreError::from)?;
             done.written += report.written;
             done.replaced += report.replaced;
             let named = |error| (dataset.clone(), log.lineage.clone(), error);
@@ -43,100 +49,95 @@ pub fn compact(repository: &Arc<Repository>, datasets: &BTreeSet<DatasetName>) -
     Ok(done)
 }
 
-/// Up to where the logs of some datasets have expired, given the snapshots that stay.
+/// A snapshot, and the instant by which retention judges its age ([`Repository::retention_time`]).
+pub type Aged<'p> = (&'p Published, Timestamp);
+
+/// What of a dataset's logs has expired, given the snapshots that stay. With the beginning of a window that is all that
+/// neither a point of the window nor one of these snapshots needs; without, what lies before the oldest of them.
 ///
 /// # Errors
-/// Where the logs cannot be listed.
+/// Where the logs cannot be listed, or with a window the histories of timelines not be read.
 pub fn cut_offs(
     repository: &Arc<Repository>,
-    datasets: &BTreeSet<DatasetName>,
-    kept: &[Published],
+    dataset: &DatasetName,
+    kept: &[Aged<'_>],
+    window: Option<Timestamp>,
 ) -> Result<Vec<LogCutOff>> {
-    let mut cut_offs = Vec::new();
-    for dataset in datasets {
-        let of_dataset = kept.iter().filter(|published| published.snapshot.position.dataset == *dataset);
-        let clusters = of_dataset.filter(|published| published.snapshot.store == STORE);
-        // One that does not say what it needs may need everything.
-        let Some(kept) = clusters.map(Kept::of).collect::<Option<Vec<Kept>>>() else { continue };
-        for log in LogCatalogue::read(repository, dataset)?.lineages() {
-            let Some((system, timeline)) = lineage::parse(log.lineage.as_str()) else { continue };
-            let last = log.stretches.iter().map(|stretch| stretch.last).max();
-            if let Some(before) = cut_off(&kept, system, timeline, last) {
-                cut_offs.push(LogCutOff { dataset: dataset.clone(), lineage: log.lineage, before });
-            }
-        }
-    }
-    Ok(cut_offs)
+    // One that does not say what it needs may need everything.
+    let kept = kept.iter().copied().filter(is_of_cluster).map(base).collect::<Option<Vec<Base>>>();
+    let Some(kept) = kept else { return Ok(Vec::new()) };
+    let logs = LogCatalogue::read(repository, dataset)?.lineages();
+    let branches = branches(repository, dataset, &logs, window.is_some())?;
+    let of_cluster = logs.into_iter().filter_map(|log| Some((branch(&log)?, log.lineage)));
+    let stays = of_cluster.filter_map(|(branch, lineage)| {
+        let stays = match window {
+            Some(start) => needed::with_window(&kept, &branches, start, &branch),
+            None => needed::without_window(&kept, &branch),
+        };
+        Some((lineage, stays?))
+    });
+    let cut_off = |(lineage, Stays { from, ranges })| LogCutOff {
+        dataset: dataset.clone(),
+        lineage,
+        before: from,
+        stays: ranges,
+    };
+    Ok(stays.map(cut_off).collect())
 }
 
-/// A snapshot that stays.
-struct Kept {
-    taken: Timestamp,
-    system: SystemId,
-    timeline: TimelineId,
-    first_needed: u64,
+/// The snapshots that the log of a window starts from: the newest one before it, and where timelines have parted the
+/// newest one that leads to each of those that a point of the window lies on. Gives their places among `snapshots`.
+///
+/// # Errors
+/// Where the logs cannot be listed, or the histories of timelines not be read.
+pub fn anchors(
+    repository: &Arc<Repository>,
+    dataset: &DatasetName,
+    snapshots: &[Aged<'_>],
+    window: Timestamp,
+) -> Result<BTreeSet<usize>> {
+    let of_cluster = snapshots.iter().copied().enumerate().filter(|(_, aged)| is_of_cluster(aged));
+    let (places, bases): (Vec<usize>, Vec<Base>) =
+        of_cluster.filter_map(|(place, aged)| Some((place, base(aged)?))).unzip();
+    if bases.is_empty() {
+        return Ok(BTreeSet::new());
+    }
+    let logs = LogCatalogue::read(repository, dataset)?.lineages();
+    let branches = branches(repository, dataset, &logs, true)?;
+    Ok(needed::anchors(&bases, &branches, window).into_iter().map(|n| places[n]).collect())
 }
 
-impl Kept {
-    fn of(published: &Published) -> Option<Self> {
-        let facts = SnapshotFacts::read(&published.snapshot.facts).ok()?;
-        Some(Self {
-            taken: published.snapshot.taken,
-            system: facts.system,
-            timeline: facts.timeline,
-            first_needed: facts.first_needed().0,
-        })
-    }
+/// Others have no log that is ours to judge.
+fn is_of_cluster((published, _): &Aged<'_>) -> bool {
+    published.snapshot.store == STORE
 }
 
-/// The first position of a timeline's log that must stay; `None` where all of it must.
-fn cut_off(kept: &[Kept], system: SystemId, timeline: TimelineId, last: Option<Timestamp>) -> Option<u64> {
-    let leads_here = |one: &&Kept| one.system == system && one.timeline <= timeline;
-    let leading: Vec<&Kept> = kept.iter().filter(leads_here).collect();
-    if leading.iter().any(|one| one.timeline < timeline) {
-        // It is reached from its ancestor, and so from its beginning.
-        return None;
-    }
-    if let Some(first) = leading.iter().map(|one| one.first_needed).min() {
-        return Some(first);
-    }
-    // Nothing leads to it. Where everything that stays is younger than all of it, nothing ever will again; else it
-    // may have only begun, with its snapshot on the way.
-    let oldest = kept.iter().map(|one| one.taken).min()?;
-    last.is_some_and(|last| last < oldest).then_some(u64::MAX)
+fn base((published, taken): Aged<'_>) -> Option<Base> {
+    let facts = SnapshotFacts::read(&published.snapshot.facts).ok()?;
+    let (system, timeline) = (facts.system, facts.timeline);
+    Some(Base { taken, system, timeline, first_needed: facts.first_needed().0, stop: facts.stop.0 })
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+fn branch(log: &LineageLog) -> Option<Branch> {
+    let (system, timeline) = lineage::parse(log.lineage.as_str())?;
+    let last = log.stretches.iter().map(|stretch| stretch.last).max()?;
+    Some(Branch { system, timeline, last })
+}
 
-    fn kept(system: u64, timeline: u32, first_needed: u64, taken: i64) -> Kept {
-        let (system, timeline) = (SystemId(system), TimelineId(timeline));
-        Kept { taken: Timestamp::from_nanos(taken), system, timeline, first_needed }
+fn branches(
+    repository: &Arc<Repository>,
+    dataset: &DatasetName,
+    logs: &[LineageLog],
+    with_histories: bool,
+) -> Result<Branches> {
+    let all: Vec<Branch> = logs.iter().filter_map(branch).collect();
+    let systems: BTreeSet<SystemId> =
+        all.iter().map(|branch| branch.system).filter(|_| with_histories).collect();
+    let mut of_systems = BTreeMap::new();
+    for system in systems {
+        let kept = histories(repository, dataset, system).map_err(PostgresStoreError::from)?;
+        of_systems
+            .insert(system, kept.into_iter().map(|(timeline, kept)| (timeline, kept.history)).collect());
     }
-
-    fn before(kept: &[Kept], timeline: u32, last: i64) -> Option<u64> {
-        cut_off(kept, SystemId(7), TimelineId(timeline), Some(Timestamp::from_nanos(last)))
-    }
-
-    #[test]
-    fn the_log_stays_from_the_oldest_snapshot_on() {
-        let all = [kept(7, 1, 300, 30), kept(7, 1, 100, 10), kept(8, 1, 5, 1)];
-        assert_eq!(before(&all, 1, 99), Some(100));
-    }
-
-    #[test]
-    fn a_timeline_that_is_reached_from_its_ancestor_stays_whole() {
-        assert_eq!(before(&[kept(7, 1, 100, 10), kept(7, 2, 300, 30)], 2, 99), None);
-        assert_eq!(before(&[kept(7, 2, 300, 30)], 2, 99), Some(300));
-    }
-
-    #[test]
-    fn what_nothing_leads_to_goes_once_all_that_stays_is_younger() {
-        let all = [kept(7, 2, 300, 30), kept(7, 2, 500, 50)];
-        assert_eq!(before(&all, 1, 29), Some(u64::MAX), "an ancestor whose snapshots are gone");
-        assert_eq!(before(&all, 1, 30), None);
-        assert_eq!(before(&[kept(8, 1, 300, 30)], 1, 29), Some(u64::MAX), "a cluster that was replaced");
-        assert_eq!(before(&[], 1, 29), None, "a log that waits for its first snapshot");
-    }
+    Ok(Branches { all, histories: of_systems })
 }

@@ -4,12 +4,12 @@ use crate::house::House;
 use lifeboat_base::clock::{Clock, Timestamp};
 use lifeboat_postgres_wal::{Lsn, SystemId, TimelineId};
 use lifeboat_recovery::Target;
-use lifeboat_recovery::logs::cut_offs;
+use lifeboat_recovery::logs::{Aged, cut_offs};
 use lifeboat_recovery::protect::{ProtectOptions, protect};
 use lifeboat_repository::Published;
 use lifeboat_store::progress::Progress;
 use lifeboat_store_postgres::{RepositoryLog, STORE, WalSink, WalStretch};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 const SYSTEM: SystemId = SystemId(7);
@@ -60,9 +60,14 @@ fn log_stays_where_a_snapshot_that_stays_does_not_say_what_it_needs() {
         last: at,
     };
     log.append(&stretch).unwrap();
-    let datasets = BTreeSet::from([house.dataset.clone()]);
     let cut = |kept: &[Published]| -> Vec<u64> {
-        cut_offs(&house.repository, &datasets, kept).unwrap().into_iter().map(|cut| cut.before).collect()
+        let aged: Vec<Aged<'_>> = kept.iter().map(|one| (one, one.snapshot.taken)).collect();
+        let [without, with] = [None, Some(at)].map(|window| {
+            let cut_offs = cut_offs(&house.repository, &house.dataset, &aged, window).unwrap();
+            cut_offs.into_iter().map(|cut| cut.before).collect::<Vec<_>>()
+        });
+        assert_eq!(without, with, "everything was taken since the window began");
+        without
     };
     let good = snapshot(&house, facts(2));
     assert_eq!(cut(std::slice::from_ref(&good)), [2 * SEGMENT]);
