@@ -50,6 +50,9 @@ pub(crate) struct Global {
     /// The writer's private key, if it lies elsewhere than in the state directory
     #[arg(long, global = true, env = "LIFEBOAT_WRITER_KEY", value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) writer_key: Option<PathBuf>,
+    /// What the plan calls this machine [default: its host name]
+    #[arg(long = "this-host", global = true, env = "LIFEBOAT_HOST", value_name = "NAME")]
+    pub(crate) host: Option<String>,
     /// One JSON document on stdout instead of text
     #[arg(long, global = true)]
     pub(crate) json: bool,
@@ -101,6 +104,9 @@ pub(crate) enum Command {
     Repo(RepoCommand),
     /// What PostgreSQL servers call
     #[command(subcommand)]
+    /// Receipts: what was done and seen, signed and chained
+    #[command(subcommand)]
+    Evidence(EvidenceCommand),
     Wal(WalCommand),
     /// Print completions for a shell
     Completions {
@@ -490,6 +496,62 @@ pub(crate) enum HoldCommand {
         reason: String,
     },
     /// List the holds
+#[derive(Debug, Subcommand)]
+pub(crate) enum EvidenceCommand {
+    /// List receipts
+    List(EvidenceListArgs),
+    /// Verify the receipts of the repository, or offline those of an export
+    Verify {
+        /// A file that `evidence export --format json` wrote
+        #[arg(value_hint = ValueHint::FilePath)]
+        file: Option<PathBuf>,
+        /// The public keys to verify by: what `repo writers list --json` printed on a machine that you trust
+        /// [default: those of the repository; of an export, those in it]
+        #[arg(long, value_name = "KEYS", value_hint = ValueHint::FilePath)]
+        keys: Option<PathBuf>,
+    },
+    /// Write the receipts for auditors, failures first
+    Export {
+        /// The form: a page to read and print, or a document that can be verified
+        #[arg(long, value_enum)]
+        format: EvidenceFormat,
+        /// The new file
+        #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+        out: PathBuf,
+        /// Leave out what is before this
+        #[arg(long, value_name = "TIME")]
+        from: Option<String>,
+        /// Leave out what is after this
+        #[arg(long, value_name = "TIME")]
+        to: Option<String>,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct EvidenceListArgs {
+    /// Only those since then
+    #[arg(long, value_name = "TIME")]
+    pub(crate) since: Option<String>,
+    /// Only those of this dataset
+    #[arg(long)]
+    pub(crate) dataset: Option<String>,
+    /// Only those of this kind: backup, proof, restore, key-change, …
+    #[arg(long)]
+    pub(crate) kind: Option<String>,
+    /// At most so many, the newest
+    #[arg(long, value_name = "N", default_value_t = 50)]
+    pub(crate) limit: usize,
+}
+
+/// The form of an export of evidence.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum EvidenceFormat {
+    /// A page to read and print.
+    Html,
+    /// A document that can be verified.
+    Json,
+}
+
     List,
     /// End a hold
     Release {

@@ -4,17 +4,20 @@
 use crate::args::Global;
 use crate::failure::Failure;
 use crate::output::Output;
+use crate::recording::Noted;
 use lifeboat_base::clock::Clock;
 use lifeboat_base::{Hint, Secret, hex};
+use lifeboat_evidence::{Event, Who};
 use lifeboat_objects::location::{self, Location};
 use lifeboat_plan::{FILE_NAME, Plan};
+use lifeboat_receipts::Recorder;
 use lifeboat_recovery::samples::{Forecast, Measured, Occasion, Sample, Samples};
 use lifeboat_repository::ids::{DatasetName, WriterId};
 use lifeboat_repository::{Environment, EpochPrivateKey, Published, Reader, ReaderPin, Repository, Unlock};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// How the private half of a public-key slot is written in a file.
 pub(crate) const PRIVATE_PREFIX: &str = "LIFEBOAT-PRIVATE-";
@@ -23,14 +26,17 @@ pub(crate) const PRIVATE_PREFIX: &str = "LIFEBOAT-PRIVATE-";
 pub(crate) struct Context {
     pub(crate) output: Output,
     pub(crate) plan: Plan,
+    /// The plan as it was read; empty where there is none.
+    pub(crate) plan_text: String,
     global: Global,
+    noted: Mutex<Noted>,
 }
 
 impl Context {
     pub(crate) fn new(global: Global) -> Result<Self, Failure> {
         let output = Output { json: global.json, quiet: global.quiet };
-        let plan = read_plan(global.plan.as_deref())?;
-        Ok(Self { output, plan, global })
+        let (plan, plan_text) = read_plan(global.plan.as_deref())?;
+        Ok(Self { output, plan, plan_text, global, noted: Mutex::default() })
     }
 
     /// Where the repository is.
@@ -59,7 +65,38 @@ impl Context {
 
     /// The repository, open.
     pub(crate) fn open(&self) -> Result<Arc<Repository>, Failure> {
-        self.open_rooted(&self.location()?, &self.secret()?, self.global.root)
+        let repository = self.open_rooted(&self.location()?, &self.secret()?, self.global.root)?;
+        self.opened(&repository);
+        Ok(repository)
+    }
+
+    /// The repository that receipts go to.
+    pub(crate) fn opened(&self, repository: &Arc<Repository>) {
+        self.noted().repository = Some(repository.clone());
+    }
+
+    /// Notes what was done, for the receipts.
+    pub(crate) fn did(&self, event: Event) {
+        self.noted().events.push(event);
+    }
+
+    /// What was noted so far.
+    pub(crate) fn take_noted(&self) -> Noted {
+        std::mem::take(&mut *self.noted())
+    }
+
+    fn noted(&self) -> MutexGuard<'_, Noted> {
+        self.noted.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What leaves receipts; nothing where no repository is named, or this machine can keep no state.
+    pub(crate) fn recorder(&self) -> Option<Recorder> {
+        let location = match self.location().ok()? {
+            Location::Directory(path) => std::path::absolute(&path).unwrap_or(path).display().to_string(),
+            other => other.to_string(),
+        };
+        let state = self.state_dir().ok()?;
+        Some(Recorder::new(&state, &location, &self.host(), Who::Operator, Clock::System))
     }
 
     /// What another process needs to be told to open the same repository, wherever it works. No secret is in it.
@@ -120,9 +157,14 @@ impl Context {
         Ok(Environment {
             state: Some(self.state_dir()?),
             writer_key: self.global.writer_key.clone(),
-            host: host_name(),
+            host: self.host(),
             clock: Clock::System,
         })
+    }
+
+    /// What the plan calls this machine.
+    pub(crate) fn host(&self) -> String {
+        self.global.host.clone().unwrap_or_else(host_name)
     }
 
     /// Where this machine keeps its state.
@@ -247,11 +289,13 @@ pub(crate) fn dataset_name(text: &str) -> Result<DatasetName, Failure> {
     })
 }
 
-fn read_plan(named: Option<&Path>) -> Result<Plan, Failure> {
+fn read_plan(named: Option<&Path>) -> Result<(Plan, String), Failure> {
     let path = named.unwrap_or(Path::new(FILE_NAME));
     match std::fs::read_to_string(path) {
-        Ok(text) => Ok(Plan::parse(&text, &path.display().to_string())?),
-        Err(error) if named.is_none() && error.kind() == std::io::ErrorKind::NotFound => Ok(Plan::default()),
+        Ok(text) => Ok((Plan::parse(&text, &path.display().to_string())?, text)),
+        Err(error) if named.is_none() && error.kind() == std::io::ErrorKind::NotFound => {
+            Ok((Plan::default(), String::new()))
+        }
         Err(error) => Err(Failure::usage(
             format!("read the plan {}: {error}", path.display()),
             "Check the path given with --plan or LIFEBOAT_PLAN.",

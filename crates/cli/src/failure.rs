@@ -1,6 +1,7 @@
 //! How a command ends: its exit code, and what it says when it fails.
 
 use lifeboat_base::{Hint, report};
+use lifeboat_evidence::{BundleError, ChainsError, KeyRingError};
 use lifeboat_objects::ObjectError;
 use lifeboat_objects::location::LocationError;
 use lifeboat_plan::PlanError;
@@ -99,6 +100,24 @@ impl From<LocationError> for Failure {
 
 impl From<PlanError> for Failure {
     fn from(error: PlanError) -> Self {
+        Self::of(2, &error)
+    }
+}
+
+impl From<ChainsError> for Failure {
+    fn from(error: ChainsError) -> Self {
+        Self::of(1, &error)
+    }
+}
+
+impl From<BundleError> for Failure {
+    fn from(error: BundleError) -> Self {
+        Self::of(1, &error)
+    }
+}
+
+impl From<KeyRingError> for Failure {
+    fn from(error: KeyRingError) -> Self {
         Self::of(2, &error)
     }
 }

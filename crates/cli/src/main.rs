@@ -10,6 +10,7 @@ mod failure;
 mod guard;
 mod output;
 mod point;
+mod recording;
 mod time;
 
 use args::{Cli, Command};
@@ -65,6 +66,10 @@ fn dispatch(context: &Context, command: Command) -> Result<Outcome, Failure> {
     match command {
         Command::Rehearse(args) => commands::rehearse::run(context, &args),
         Command::Backup(args) => commands::backup::run(context, &args),
+    recording::recorded(context, recording::action_of(&command), || carry_out(context, command))
+}
+
+fn carry_out(context: &Context, command: Command) -> Result<Outcome, Failure> {
         Command::Follow(args) => commands::follow::run(context, &args),
         Command::Points(args) => commands::points::run(context, &args),
         Command::Ls(args) => commands::look::ls(context, &args),
@@ -84,6 +89,7 @@ fn dispatch(context: &Context, command: Command) -> Result<Outcome, Failure> {
         Command::Wal(command) => commands::wal::run(context, &command),
         Command::Completions { .. }
         | Command::Man { .. }
+        Command::Evidence(command) => commands::evidence::run(context, &command),
         | Command::FollowWatchdog
         | Command::RehearseWriter { .. } => Ok(Outcome::Done),
     }

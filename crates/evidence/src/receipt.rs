@@ -81,7 +81,7 @@ pub struct Receipt {
     /// The hash of the receipt before it; none for the first.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub previous: Option<Digest>,
-    /// When it was written, where it had to wait.
+    /// When it was signed, where it had to wait for that.
     #[serde(default, skip_serializing_if = "Option::is_none", with = "crate::time::option")]
     pub written: Option<Timestamp>,
     /// The number at which the same may stand already: its writer could not see whether it does.

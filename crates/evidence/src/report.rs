@@ -199,8 +199,10 @@ impl ChainReport {
         let what = "if receipts after it were removed, that cannot show";
         let Some((last, at)) = self.last else { return format!("no receipt counts; {what}") };
         match (self.unwitnessed(), self.witnessed) {
-            (None, _) => format!("the end is receipt {last} of {at}, which was seen; {what}"),
-            (Some(_), None) => {
+            (None, Some((_, witness))) => {
+                format!("the end is receipt {last} of {at}, seen by {witness}; {what}")
+            }
+            (_, None) => {
                 format!("the end is receipt {last} of {at}, which no other chain has seen; {what}")
             }
             (Some(_), Some((seen, witness))) => {

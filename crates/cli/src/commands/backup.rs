@@ -6,6 +6,8 @@ use crate::context::{Context, dataset_name};
 use crate::failure::{Failure, Outcome};
 use crate::guard::refuse_url;
 use crate::output::{bytes, duration};
+use crate::recording;
+use lifeboat_evidence::Action;
 use lifeboat_recovery::protect::{ProtectOptions, ProtectReport, protect, protect_stream};
 use lifeboat_recovery::{RecoveryError, Target, is_postgres};
 use lifeboat_repository::Repository;
@@ -37,9 +39,13 @@ pub(crate) fn run(context: &Context, args: &BackupArgs) -> Result<Outcome, Failu
     for job in jobs {
         adopt(&repository, args, &job.dataset)?;
         let (document, ended) = match back_up(context, &repository, args, &job) {
-            Ok(report) => (said(context, &job.dataset, &report)?, left_out(&report)),
+            Ok(report) => {
+                context.did(recording::protected(Action::Backup, &report));
+                (said(context, &job.dataset, &report)?, left_out(&report))
+            }
             Err(failure) if failure.code == 2 => return Err(failure),
             Err(failure) => {
+                context.did(recording::failed(Action::Backup, job.dataset.as_str(), &failure));
                 context.output.one_failure(job.dataset.as_str(), &failure);
                 (json!({ "dataset": job.dataset.as_str(), "error": failure.message }), Outcome::Failed)
             }
@@ -76,6 +82,7 @@ fn stream(context: &Context, args: &BackupArgs) -> Result<Outcome, Failure> {
     let shown = context.output.progress(&format!("protecting {dataset}"), &progress);
     let report = protect_stream(&repository, &dataset, name, &mut std::io::stdin().lock(), &progress)?;
     drop(shown);
+    context.did(recording::protected(Action::Backup, &report));
     let document = said(context, &dataset, &report)?;
     if context.output.json {
         context.output.result(|| json!({ "backups": [document] }), |_| Ok(()))?;
@@ -170,7 +177,7 @@ pub(crate) fn store_of(store: &str) -> Result<OsString, Failure> {
 pub(crate) fn protect_options(context: &Context, what: &WhatArgs) -> Result<ProtectOptions, Failure> {
     let patterns = Patterns::parse(&what.exclude).map_err(RecoveryError::from)?;
     let exclude = Exclude { patterns, caches: what.exclude_caches, one_file_system: what.one_file_system };
-    Ok(ProtectOptions { exclude, never: context.own_folders(), max_stall: Some(what.max_stall) })
+    Ok(ProtectOptions { exclude, never: context.own_folders(), max_stall: Some(what.max_stall), leadership: None })
 }
 
 /// Whether everything was taken.

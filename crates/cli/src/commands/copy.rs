@@ -4,6 +4,7 @@ use crate::args::CopyArgs;
 use crate::context::{Context, dataset_name, read_secret};
 use crate::failure::{Failure, Outcome};
 use crate::output::bytes;
+use crate::recording;
 use lifeboat_objects::location::Location;
 use lifeboat_repository::Published;
 use serde_json::json;
@@ -36,9 +37,15 @@ pub(crate) fn run(context: &Context, args: &CopyArgs) -> Result<Outcome, Failure
     for log in &report.left_out {
         context.output.warn(&format!("a log cannot be read and is not copied: {log}"));
     }
+    let whole = unreadable.is_empty() && report.left_out.is_empty() && report.receipts_left_out.is_empty();
+    let outcome = if whole { Outcome::Done } else { Outcome::LeftOut };
+    context.did(recording::copied(&target_location.to_string(), &report, outcome));
+    for receipt in &report.receipts_left_out {
+        context.output.warn(&format!("a receipt cannot be read and is not copied: {receipt}"));
+    }
     let copied: Vec<String> = report.copied.iter().map(ToString::to_string).collect();
     context.output.result(
-        || json!({ "copied": copied, "already": report.already, "stored_bytes": report.stored_bytes, "logs": report.logs, "log_bytes": report.log_bytes, "logs_left_out": report.left_out }),
+        || json!({ "copied": copied, "already": report.already, "stored_bytes": report.stored_bytes, "logs": report.logs, "log_bytes": report.log_bytes, "logs_left_out": report.left_out, "receipts": report.receipts, "receipts_left_out": report.receipts_left_out }),
         |text| {
             writeln!(text, "{} snapshots copied to {target_location}, stored as {}; {} were there", copied.len(), bytes(report.stored_bytes), report.already)?;
             if report.logs > 0 {
@@ -47,6 +54,5 @@ pub(crate) fn run(context: &Context, args: &CopyArgs) -> Result<Outcome, Failure
             Ok(())
         },
     )?;
-    let whole = unreadable.is_empty() && report.left_out.is_empty();
-    Ok(if whole { Outcome::Done } else { Outcome::LeftOut })
+    Ok(outcome)
 }

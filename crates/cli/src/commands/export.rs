@@ -6,7 +6,8 @@ use crate::commands::{problems_json, say_problems};
 use crate::context::{Context, dataset_name};
 use crate::failure::{Failure, Outcome};
 use crate::output::{bytes, duration};
-use crate::point;
+use crate::{point, recording};
+use lifeboat_evidence::{Action, Event};
 use lifeboat_postgres_wal::{Lsn, TimelineId};
 use lifeboat_recovery::postgres::{
     ClusterFormat, ExportOptions, ExportedCluster, WalRange, export_cluster, export_wal,
@@ -65,6 +66,16 @@ fn cluster(
     let shown = context.output.progress(&format!("exporting {}", args.dataset), &progress);
     let exported = export_cluster(&reader, &path, &args.into, &options, &progress)?;
     drop(shown);
+    let outcome = if exported.report.left_out.is_empty() { Outcome::Done } else { Outcome::Failed };
+    context.did(
+        recording::brought_back(Action::Export, outcome, &path.snapshot, &exported.report.left_out)
+            .point(where_it_ends(&path))
+            .fact("files", exported.report.files)
+            .fact("bytes", exported.report.bytes)
+            .fact("wal_bytes", exported.wal_bytes)
+            .fact("into", args.into.display().to_string())
+            .took("all", exported.took),
+    );
     say_problems(context.output, "left out", &exported.report.left_out);
     say_problems(context.output, "not set", &exported.report.refused);
     for placed in &exported.tablespaces {
@@ -95,7 +106,7 @@ fn cluster(
             )
         },
     )?;
-    Ok(if exported.report.left_out.is_empty() { Outcome::Done } else { Outcome::Failed })
+    Ok(outcome)
 }
 
 fn cluster_json(args: &ExportArgs, path: &RecoveryPath, exported: &ExportedCluster) -> Value {
@@ -139,6 +150,14 @@ fn log(context: &Context, repository: &Arc<Repository>, args: &ExportArgs) -> Re
     let dataset = dataset_name(&args.dataset)?;
     let exported = export_wal(repository, &dataset, &range, &args.into, args.force, &progress)?;
     drop(shown);
+    context.did(
+        Event::new(Action::Export, lifeboat_evidence::Outcome::Done)
+            .dataset(args.dataset.as_str())
+            .point(format!("log of timeline {} from {} to {}", exported.timeline, exported.from, exported.until))
+            .fact("files", exported.files.len() as u64)
+            .fact("into", args.into.display().to_string())
+            .took("all", exported.took),
+    );
     context.output.result(
         || {
             json!({

@@ -4,6 +4,7 @@ use crate::args::ImportArgs;
 use crate::context::{Context, dataset_name};
 use crate::failure::{Failure, Outcome};
 use crate::output::{bytes, duration};
+use crate::recording;
 use crate::time::instant;
 use lifeboat_recovery::import::{ImportOptions, Imported, Of, import};
 use lifeboat_store::progress::Progress;
@@ -29,6 +30,7 @@ pub(crate) fn run(context: &Context, args: &ImportArgs) -> Result<Outcome, Failu
     let imported = import(&repository, &dataset, &args.path, &options, &progress)?;
     drop(shown);
     for one in &imported {
+        context.did(recording::imported(one));
         say(context, one);
     }
     context.output.result(

@@ -4,8 +4,10 @@ use crate::args::{KeyCommand, LockArgs};
 use crate::commands::keep::by_digits;
 use crate::context::{Context, PRIVATE_PREFIX, read_secret};
 use crate::failure::{Failure, Outcome};
+use crate::recording;
 use lifeboat_base::crashsafe::{self, Creation};
 use lifeboat_base::{Secret, hex};
+use lifeboat_evidence::Action;
 use lifeboat_repository::ids::TicketId;
 use lifeboat_repository::{
     EpochPrivateKey, EpochPublicKey, Lock, RecoveryKey, Repository, SlotInfo, Unlock, new_recovery_lock,
@@ -99,6 +101,7 @@ fn add(context: &Context, lock: &LockArgs, admin: bool, label: &str) -> Result<O
     let (lock, recovery) = lock_of(lock)?;
     let slot =
         add_and_try(context, &repository, &lock, recovery.as_ref(), label, admin || recovery.is_some())?;
+    context.did(recording::changed(Action::KeyChange, "slot added", slot.id).fact("slot_kind", slot.kind.as_str()));
     say_added(context, &slot, recovery.as_ref())?;
     Ok(Outcome::Done)
 }
@@ -144,7 +147,9 @@ fn rotate(context: &Context, lock: &LockArgs, label: &str) -> Result<Outcome, Fa
     let (lock, recovery) = lock_of(lock)?;
     let admin = repository.slots().iter().any(|slot| slot.id == old && slot.admin);
     let slot = add_and_try(context, &repository, &lock, recovery.as_ref(), label, admin)?;
+    context.did(recording::changed(Action::KeyChange, "slot added", slot.id).fact("slot_kind", slot.kind.as_str()));
     repository.retire_slot(&old)?;
+    context.did(recording::changed(Action::KeyChange, "slot retired", old));
     say_added(context, &slot, recovery.as_ref())?;
     context.output.note(&format!("slot {} is retired. Whoever kept its secret together with an old copy of the repository's slots still has the keys: this does not exclude them.", &old.to_string()[..8]));
     Ok(Outcome::Done)
@@ -155,6 +160,7 @@ fn retire(context: &Context, digits: &str) -> Result<Outcome, Failure> {
     let slots: Vec<TicketId> = repository.slots().into_iter().map(|slot| slot.id).collect();
     let id = by_digits(&slots, digits, "key slot")?;
     repository.retire_slot(&id)?;
+    context.did(recording::changed(Action::KeyChange, "slot retired", id));
     context
         .output
         .result(|| json!({ "retired": id.to_string() }), |text| writeln!(text, "retired: slot {id}"))?;

@@ -2,6 +2,7 @@
 
 pub(crate) mod backup;
 pub(crate) mod copy;
+pub(crate) mod evidence;
 pub(crate) mod export;
 pub(crate) mod follow;
 pub(crate) mod import;

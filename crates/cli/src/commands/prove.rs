@@ -5,7 +5,8 @@ use crate::commands::restore::path_json;
 use crate::context::Context;
 use crate::failure::{Failure, Outcome};
 use crate::output::{bytes, duration};
-use crate::point;
+use crate::{point, recording};
+use lifeboat_evidence::Action;
 use lifeboat_base::clock::Stopwatch;
 use lifeboat_recovery::import::DumpProof;
 use lifeboat_recovery::postgres::{ClusterProof, ClusterQuestions, prove_cluster};
@@ -32,6 +33,7 @@ pub(crate) fn run(context: &Context, args: &ProveArgs) -> Result<Outcome, Failur
             Err(failure) if failure.code == 2 => return Err(failure),
             // One dataset's failure leaves the others to be proven.
             Err(failure) => {
+                context.did(recording::failed(Action::Proof, dataset, &failure));
                 context.output.one_failure(dataset, &failure);
                 (json!({ "dataset": dataset, "error": failure.message }), Outcome::Failed)
             }
@@ -72,6 +74,7 @@ fn prove_one(
     };
     drop(shown);
     proof.resolving = resolving;
+    context.did(recording::proven(&published, &proof));
     context.keep_sample(repository, Occasion::Proof, &published, proof.measured())?;
     let outcome = match proof.verdict {
         Verdict::Proven => Outcome::Done,

@@ -5,7 +5,9 @@ use crate::commands::keep::by_digits;
 use crate::commands::key::recovery_text;
 use crate::context::{Context, dataset_name, host_name, read_secret};
 use crate::failure::{Failure, Outcome};
+use crate::recording;
 use lifeboat_base::{Secret, hex};
+use lifeboat_evidence::Action;
 use lifeboat_objects::location::{self, Location};
 use lifeboat_objects::suitability;
 use lifeboat_repository::ids::WriterId;
@@ -14,6 +16,7 @@ use lifeboat_repository::{
 };
 use serde_json::{Value, json};
 use std::io::Write;
+use std::sync::Arc;
 
 pub(crate) fn run(context: &Context, command: &RepoCommand) -> Result<Outcome, Failure> {
     match command {
@@ -58,6 +61,9 @@ fn init(
         try_recovery(context, &repository, key)?;
     }
     repository.writer()?;
+    let repository = Arc::new(repository);
+    context.opened(&repository);
+    context.did(recording::changed(Action::KeyChange, "repository made", repository.id()));
     say_made(context, &place, &repository, recovery.as_ref())?;
     Ok(Outcome::Done)
 }
@@ -137,6 +143,7 @@ fn enrol(
     let datasets = datasets.iter().map(|name| dataset_name(name)).collect::<Result<_, _>>()?;
     let role = if maintain { Role::Maintain } else { Role::Write };
     repository.enrol(public, name.unwrap_or(&host_name()), role, datasets)?;
+    context.did(recording::changed(Action::WriterChange, "enrolled", public.id()));
     context.output.result(
         || json!({ "enrolled": public.id().to_string() }),
         |text| writeln!(text, "enrolled: writer {}", public.id()),
@@ -149,6 +156,7 @@ fn revoke(context: &Context, digits: &str) -> Result<Outcome, Failure> {
     let ids: Vec<WriterId> = repository.writers().iter().map(|w| w.public.id()).collect();
     let id = by_digits(&ids, digits, "writer")?;
     repository.revoke(&id)?;
+    context.did(recording::changed(Action::WriterChange, "revoked", id));
     context.output.result(
         || json!({ "revoked": id.to_string() }),
         |text| {

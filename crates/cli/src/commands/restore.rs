@@ -6,8 +6,9 @@ use crate::commands::{problems_json, say_problems};
 use crate::context::Context;
 use crate::failure::{Failure, Outcome};
 use crate::output::{bytes, duration};
-use crate::point;
+use crate::{point, recording};
 use lifeboat_base::clock::Stopwatch;
+use lifeboat_evidence::Action;
 use lifeboat_postgres_wal::TransactionRef;
 use lifeboat_recovery::postgres::{ClusterOptions, LogPlace, RestoredCluster, restore_cluster};
 use lifeboat_recovery::restore::{RestoreOptions, restore};
@@ -38,6 +39,19 @@ pub(crate) fn run(context: &Context, args: &RestoreArgs) -> Result<Outcome, Fail
     drop(shown);
     context.keep_sample(&repository, Occasion::Restore, &published, restored.measured(resolving))?;
     let report = &restored.report;
+    let outcome = match report.left_out.is_empty() {
+        true => Outcome::Done,
+        false if restored.damage_hint().is_some() => Outcome::Failed,
+        false => Outcome::LeftOut,
+    };
+    context.did(
+        recording::brought_back(Action::Restore, outcome, &published, &report.left_out)
+            .fact("files", report.files)
+            .fact("bytes", report.bytes)
+            .fact("into", args.into.display().to_string())
+            .took("resolve", resolving)
+            .took("restore", restored.took),
+    );
     say_problems(context.output, "left out", &report.left_out);
     say_problems(context.output, "not set", &report.refused);
     if let Some(hint) = restored.damage_hint() {
@@ -76,11 +90,7 @@ pub(crate) fn run(context: &Context, args: &RestoreArgs) -> Result<Outcome, Fail
             )
         },
     )?;
-    Ok(match report.left_out.is_empty() {
-        true => Outcome::Done,
-        false if restored.damage_hint().is_some() => Outcome::Failed,
-        false => Outcome::LeftOut,
-    })
+    Ok(outcome)
 }
 
 /// What only a cluster has.
@@ -128,6 +138,18 @@ fn cluster(
     drop(shown);
     let measured = restored.measured(resolving, &options.log);
     context.keep_sample(repository, Occasion::Restore, &path.snapshot, measured)?;
+    let outcome = if restored.report.left_out.is_empty() { Outcome::Done } else { Outcome::Failed };
+    context.did(
+        recording::brought_back(Action::Restore, outcome, &path.snapshot, &restored.report.left_out)
+            .point(where_it_ends(path))
+            .fact("files", restored.report.files)
+            .fact("bytes", restored.report.bytes)
+            .fact("wal_bytes", restored.wal_bytes)
+            .fact("into", args.into.display().to_string())
+            .took("resolve", resolving)
+            .took("files", restored.placing)
+            .took("log", restored.fetching_log),
+    );
     say_problems(context.output, "left out", &restored.report.left_out);
     say_problems(context.output, "not set", &restored.report.refused);
     for setting in &restored.neutralised {
@@ -154,7 +176,7 @@ fn cluster(
             writeln!(text, "start it: pg_ctl --pgdata={into} --wait --timeout=86400 start   (PostgreSQL {}, as its owner)", path.facts.major_version())
         },
     )?;
-    Ok(if restored.report.left_out.is_empty() { Outcome::Done } else { Outcome::Failed })
+    Ok(outcome)
 }
 
 /// Where the server finds the log.

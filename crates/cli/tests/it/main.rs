@@ -7,6 +7,7 @@
 
 mod damage;
 mod disks;
+mod evidence;
 mod exchange;
 mod failpoints;
 mod input;

@@ -306,6 +306,10 @@ fn every_command_explains_itself() {
         "repo writers list",
         "repo writers enrol",
         "repo writers revoke",
+        "evidence",
+        "evidence list",
+        "evidence verify",
+        "evidence export",
         "completions",
         "man",
     ] {

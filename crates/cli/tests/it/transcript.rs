@@ -60,6 +60,8 @@ impl<'p> Transcript<'p> {
             .replace(&format!("{host}:pipe"), "[HOST]:pipe")
             .replace(&format!("\"{host}\""), "\"[HOST]\"")
             .replace(&format!("  {host}  "), "  [HOST]  ")
+            .replace(&format!(" on {host}  "), " on [HOST]  ")
+            .replace(&format!("({host})"), "([HOST])")
             .replace(&format!(" {uid:>5} {gid:>5} "), " [UID] [GID] ");
         let text: String = text.lines().map(|line| filter_line(line) + "\n").collect();
         text.trim_end_matches('\n').to_owned()
@@ -164,6 +166,8 @@ fn filter_json(line: &str) -> Option<String> {
         "modified_secs" | "modified_nanos" | "deleted_packs" | "deleted_indexes" | "condemned_packs" => {
             return None;
         }
+        // The timings of a receipt.
+        "resolve" | "restore" | "question" | "replay" | "all" => "[SECONDS]",
         _ if field == "seconds" || field.ends_with("_seconds") => "[SECONDS]",
         "stored_bytes" | "new_bytes" | "deleted_bytes" | "live_bytes" | "total_bytes" | "rewritten_bytes"
         | "read_bytes" => "[BYTES]",
@@ -198,11 +202,13 @@ fn filter_word(word: &str) -> String {
     let tail = &word[trimmed.len()..];
     let hex = trimmed.bytes().all(|b| b.is_ascii_digit() || matches!(b, b'a'..=b'f'));
     let replacement = match trimmed.len() {
+        128 if hex => "[SIGNATURE]",
         64 if hex => "[ID]",
         32 if hex => "[ID]",
         8 if hex => "[SHORT]",
         _ if trimmed.starts_with("LIFEBOAT-") && trimmed.len() > 60 => "[RECOVERY-KEY]",
         _ if is_time(trimmed) => "[TIME]",
+        37 if trimmed.starts_with("slot:") => "slot:[ID]",
         _ if trimmed.starts_with("lifeboat-") && trimmed.len() == 25 => "lifeboat-[RANDOM]",
         _ => return word.to_owned(),
     };
