@@ -81,6 +81,11 @@ impl House {
         self.open.lock().unwrap_or_else(PoisonError::into_inner).repository.clone()
     }
 
+    /// A copy, where it is open already.
+    pub fn open_copy(&self, name: &str) -> Option<Arc<Repository>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner).copies.get(name).cloned()
+    }
+
     /// A copy, opened when it is first asked for.
     ///
     /// # Errors

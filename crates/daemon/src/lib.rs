@@ -8,13 +8,17 @@
 
 mod copies;
 mod evidence;
+mod health;
 mod house;
+pub mod http;
 mod jobs;
 mod keep;
 mod lead;
 pub mod live;
 mod means;
+mod outside;
 pub mod record;
+pub mod report;
 pub mod recover;
 pub mod schedule;
 mod serve;
@@ -27,4 +31,5 @@ pub mod task;
 pub use house::{House, Tell};
 pub use jobs::Done;
 pub use means::{Means, Trouble};
+pub use outside::{LISTEN, Outside};
 pub use serve::Service;

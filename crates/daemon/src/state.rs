@@ -8,7 +8,7 @@
 
 use crate::record::{JobOutcome, Record, Sequence, What};
 use crate::schedule::Past;
-use crate::task::TaskKey;
+use crate::task::{TaskKey, TaskKind};
 use lifeboat_base::clock::Timestamp;
 use lifeboat_base::{Hint, failpoint};
 use rusqlite::{Connection, OptionalExtension, Transaction, params};
@@ -130,6 +130,28 @@ pub struct Job {
     pub ended: Option<(Timestamp, JobOutcome)>,
     /// What came of it.
     pub detail: Value,
+}
+
+/// Which jobs are wanted: all that nothing here speaks against.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct JobsWanted {
+    /// Only those that did so.
+    pub kind: Option<TaskKind>,
+    /// Only those about this dataset or copy.
+    pub subject: Option<String>,
+    /// Only those that ended so, or have not.
+    pub outcome: Option<WantedOutcome>,
+    /// Only those with a smaller number.
+    pub before: Option<Sequence>,
+}
+
+/// How a job ended, or that it has not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WantedOutcome {
+    /// It has not ended.
+    Running,
+    /// It ended so.
+    Ended(JobOutcome),
 }
 
 /// The state.
@@ -292,6 +314,36 @@ impl State {
                 self.query_jobs("task = ?2 ORDER BY job DESC LIMIT ?1", params![most, task.to_string()])
             }
         }
+    }
+
+    /// The newest of the jobs that are wanted, the newest first.
+    ///
+    /// # Errors
+    /// Where the database cannot be read.
+    pub fn jobs_wanted(&self, wanted: &JobsWanted, most: u32) -> Result<Vec<Job>> {
+        let before = i64::try_from(wanted.before.unwrap_or(u64::MAX)).unwrap_or(i64::MAX);
+        let kind = wanted.kind.map(TaskKind::word);
+        let (is_running, outcome) = match wanted.outcome {
+            None => (false, None),
+            Some(WantedOutcome::Running) => (true, None),
+            Some(WantedOutcome::Ended(outcome)) => (false, Some(outcome.word())),
+        };
+        // A task is its kind, a blank and its subject.
+        let which = "job < ?2
+            AND (?3 IS NULL OR task = ?3 OR substr(task, 1, length(?3) + 1) = ?3 || ' ')
+            AND (?4 IS NULL OR substr(task, -length(?4) - 1) = ' ' || ?4)
+            AND (?5 IS NULL OR outcome = ?5) AND (NOT ?6 OR ended IS NULL)
+            ORDER BY job DESC LIMIT ?1";
+        self.query_jobs(which, params![most, before, kind, wanted.subject, outcome, is_running])
+    }
+
+    /// A job by its number; `None` where there is none, or it is kept no more.
+    ///
+    /// # Errors
+    /// Where the database cannot be read.
+    pub fn job(&self, job: Sequence) -> Result<Option<Job>> {
+        let Ok(job) = i64::try_from(job) else { return Ok(None) };
+        Ok(self.query_jobs("job = ?1", params![job])?.pop())
     }
 
     fn query_jobs(&self, which: &str, parameters: &[&dyn rusqlite::ToSql]) -> Result<Vec<Job>> {

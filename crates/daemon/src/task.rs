@@ -42,6 +42,11 @@ impl TaskKind {
         }
     }
 
+    /// The kind of a word.
+    pub fn of(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.word() == word)
+    }
+
     /// Whether its first time is now, rather than when it is first due.
     const fn begins_at_once(self) -> bool {
         matches!(self, Self::Snapshot | Self::Look | Self::Proof | Self::Copy)
@@ -68,7 +73,7 @@ impl TaskKey {
     /// Reads what [`fmt::Display`] wrote.
     pub fn parse(text: &str) -> Option<Self> {
         let (word, subject) = text.split_once(' ').unwrap_or((text, ""));
-        let kind = TaskKind::ALL.into_iter().find(|kind| kind.word() == word)?;
+        let kind = TaskKind::of(word)?;
         Some(Self { kind, subject: subject.to_owned() })
     }
 }

@@ -7,6 +7,7 @@
 //! few samples carry no finer statement, and drawing at random from them would only look like one.
 
 use crate::observe::{Dataset, Service};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 use std::time::Duration;
@@ -62,7 +63,7 @@ impl Takes {
 }
 
 /// What a part of a forecast comes from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "basis", rename_all = "snake_case")]
 pub enum Basis {
     /// Measured so many times.

@@ -6,6 +6,7 @@
 use crate::forecast::Activity;
 use crate::health;
 use lifeboat_base::clock::Timestamp;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
@@ -43,7 +44,7 @@ pub enum Leadership {
 }
 
 /// Who does what is shared.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Leader {
     /// The host.
     pub host: String,
@@ -54,7 +55,7 @@ pub struct Leader {
 }
 
 /// Whether a place is a repository or a copy of it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Role {
     /// The repository that is written to.
@@ -211,7 +212,7 @@ pub struct Schedule {
 }
 
 /// What a proof said.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Verdict {
     /// Restored, started, questioned.

@@ -11,6 +11,7 @@ use crate::observe::{
 use crate::reason::{self, Reason, State};
 use crate::time::{age, rfc3339, seconds};
 use lifeboat_base::clock::Timestamp;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 use std::time::Duration;
@@ -40,7 +41,7 @@ impl Default for Limits {
 }
 
 /// How everything stands.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Report {
     /// The version of the document, [`FORMAT`].
     pub format: u32,
@@ -48,6 +49,7 @@ pub struct Report {
     pub system: String,
     /// The instant that it is of.
     #[serde(with = "rfc3339")]
+    #[schemars(with = "String")]
     pub at: Timestamp,
     /// The worst of all states below.
     pub state: State,
@@ -70,7 +72,7 @@ pub struct Report {
 }
 
 /// How a dataset stands.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct DatasetReport {
     /// Its name.
     pub name: String,
@@ -82,6 +84,7 @@ pub struct DatasetReport {
     pub exposures: Vec<Exposure>,
     /// The newest instant that the repository can restore it to.
     #[serde(with = "rfc3339::optional", default)]
+    #[schemars(with = "Option<String>")]
     pub restorable_to: Option<Timestamp>,
     /// How long ago its stream was last heard of; `null` where there is none, or nothing was heard.
     pub heartbeat_age_seconds: Option<f64>,
@@ -94,7 +97,7 @@ pub struct DatasetReport {
 }
 
 /// What would be lost if one domain failed now.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Exposure {
     /// What fails.
     pub domain: Domain,
@@ -111,7 +114,7 @@ pub struct Exposure {
 }
 
 /// How far a copy is behind the repository.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct CopyLag {
     /// The copy.
     pub place: String,
@@ -122,7 +125,7 @@ pub struct CopyLag {
 }
 
 /// How a service stands.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ServiceReport {
     /// Its name.
     pub name: String,
@@ -141,7 +144,7 @@ pub struct ServiceReport {
 }
 
 /// What a forecast says of an RTO. Judged by its p90.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Rto {
     /// It would be met.
@@ -153,7 +156,7 @@ pub enum Rto {
 }
 
 /// A forecast of a recovery time.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Recovery {
     /// With each part at its median.
     pub p50_seconds: f64,
@@ -166,7 +169,7 @@ pub struct Recovery {
 }
 
 /// A part of a forecast.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct RecoveryPart {
     /// The dataset or service.
     pub of: String,
@@ -182,7 +185,7 @@ pub struct RecoveryPart {
 }
 
 /// How a repository or a copy stands.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct PlaceReport {
     /// Its name.
     pub name: String,
@@ -201,7 +204,7 @@ pub struct PlaceReport {
 }
 
 /// How a job stands.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct JobReport {
     /// Its name.
     pub name: String,
@@ -211,6 +214,7 @@ pub struct JobReport {
     pub dataset: Option<String>,
     /// When it is due.
     #[serde(with = "rfc3339::optional", default)]
+    #[schemars(with = "Option<String>")]
     pub due: Option<Timestamp>,
     /// For how long it has been at it.
     pub running_seconds: Option<f64>,
@@ -225,7 +229,7 @@ pub struct JobReport {
 }
 
 /// How a component stands.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ComponentReport {
     /// Its name.
     pub name: String,
@@ -242,7 +246,7 @@ pub struct ComponentReport {
 }
 
 /// How a channel of notifications stands.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ChannelReport {
     /// Its name.
     pub name: String,

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 /// What is answered in place of what was asked for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct Refusal {
+pub(crate) struct Refusal {
     /// What is wrong, for people.
     pub error: String,
     /// A stable word for programs.

@@ -207,7 +207,8 @@ async fn carry_out(shared: &Shared, endpoint: &'static Endpoint, asked: Asked) -
     match endpoint.how {
         How::AtOnce(handle) => handle(&inner, &asked),
         How::Slowly(handle) => {
-            let permit = shared.slow.clone().try_acquire_owned().map_err(|_| Fault::Busy)?;
+            let room = tokio::time::timeout(ANSWER_WITHIN, shared.slow.clone().acquire_owned()).await;
+            let permit = room.map_err(|_| Fault::Busy)?.map_err(|_| Fault::Inside)?;
             let work = tokio::task::spawn_blocking(move || {
                 let _permit = permit;
                 handle(&inner, &asked)

@@ -1,7 +1,7 @@
 //! What is answered, as programs read it. A field's name says its unit; a time is RFC 3339 in UTC.
 
 use crate::record::{Record, Sequence, What};
-use crate::report::{CopyReport, DatasetReport, ServiceReport};
+use crate::report::{DatasetReport, PlaceReport, ServiceReport};
 use crate::state::Job;
 use lifeboat_base::clock::Timestamp;
 use lifeboat_repository::{LineageLog, Published};
@@ -42,10 +42,12 @@ pub(crate) struct Check {
     pub(crate) status: &'static str,
     /// Failures in a row.
     pub(crate) failures: u32,
-    /// How long ago it was last checked.
-    pub(crate) age_seconds: Option<f64>,
-    /// How long a check took, in the middle of the last ten.
+    /// How long a check took, in the middle of the last ten that succeeded.
     pub(crate) latency_seconds: Option<f64>,
+    /// How long the longest of them took.
+    pub(crate) latency_max_seconds: Option<f64>,
+    /// Since when it is up or down.
+    pub(crate) since: Option<String>,
     /// What the last failure said.
     pub(crate) error: Option<String>,
 }
@@ -114,8 +116,11 @@ pub(crate) struct CopiesShown {
     /// When this was so.
     pub(crate) at: String,
     /// The copies.
-    pub(crate) copies: Vec<CopyReport>,
+    pub(crate) copies: Vec<PlaceReport>,
 }
+
+/// How a dataset may stand.
+pub(crate) const STATES: &[&str] = &["ok", "at_risk", "unknown", "breach"];
 
 /// The kinds of jobs.
 pub(crate) const KINDS: &[&str] = &["snapshot", "look", "proof", "copy", "prune", "check", "heads"];

@@ -1,0 +1,91 @@
+//! What is seen of the service from outside, and what sees to that: the report once a second, the checks of what it
+//! stands on, notifications, and the listener that answers.
+
+use crate::health::Health;
+use crate::http::{Inner, Listening};
+use crate::means::Trouble;
+use crate::report::Reports;
+use crate::serve::Service;
+use lifeboat_base::clock::Stopwatch;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+/// Where the service listens, unless it is told otherwise.
+pub const LISTEN: &str = "127.0.0.1:8377";
+/// A report so often: a stall must show within three seconds.
+const REPORT_EVERY: Duration = Duration::from_secs(1);
+/// What the disk and the state say is looked up so often.
+const LOOK_UP_EVERY: Duration = Duration::from_secs(30);
+
+/// Everything that is seen from outside, until it is dropped.
+#[derive(Debug)]
+pub struct Outside {
+    reports: Arc<Reports>,
+    listening: Listening,
+    stop: Arc<AtomicBool>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Outside {
+    /// Starts all of it for a service, which may begin afterwards.
+    ///
+    /// # Errors
+    /// Where the address cannot be had, or no thread started.
+    pub fn start(service: &Arc<Service>, address: SocketAddr) -> Result<Self, Trouble> {
+        let house = service.house();
+        let (reports, health) = (Arc::<Reports>::default(), Arc::new(Health::new(house)));
+        let stop = Arc::new(AtomicBool::new(false));
+        let inner = Inner::new(service, &reports, &health);
+        let listening = Listening::start(Arc::new(inner), address)?;
+        let mut outside = Self { reports: reports.clone(), listening, stop: stop.clone(), threads: Vec::new() };
+        let reporting = {
+            let (service, stop) = (service.clone(), stop.clone());
+            std::thread::Builder::new().name("report".to_owned()).spawn(move || keep(&service, &reports, &stop))
+        };
+        let checking = health.start(house, &outside.reports, &stop);
+        for started in std::iter::once(reporting).chain(checking) {
+            // What has started ends when `outside` is dropped.
+            outside.threads.push(started.map_err(no_thread)?);
+        }
+        Ok(outside)
+    }
+
+    /// Where it listens.
+    pub const fn address(&self) -> SocketAddr {
+        self.listening.address()
+    }
+
+    /// The reports.
+    pub const fn reports(&self) -> &Arc<Reports> {
+        &self.reports
+    }
+}
+
+impl Drop for Outside {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        for thread in self.threads.drain(..).filter(JoinHandle::is_finished) {
+            // It panicked: that has been told where it happened.
+            let _ = thread.join();
+        }
+    }
+}
+
+fn no_thread(error: std::io::Error) -> Trouble {
+    Trouble::new(format!("start a thread: {error}"), "Check the limits of this user.")
+}
+
+fn keep(service: &Service, reports: &Reports, stop: &AtomicBool) {
+    let mut looked_up: Option<Stopwatch> = None;
+    while !stop.load(Ordering::Relaxed) {
+        if looked_up.is_none_or(|watch| watch.elapsed() >= LOOK_UP_EVERY) {
+            reports.look_up(service);
+            looked_up = Some(Stopwatch::start());
+        }
+        reports.make(service);
+        crate::stream::sleep(REPORT_EVERY, stop);
+    }
+}
