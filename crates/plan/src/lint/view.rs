@@ -5,7 +5,7 @@ use super::known::Known;
 use super::sum::Source;
 use crate::dataset::DatasetPlan;
 use crate::protect::ProtectPlan;
-use crate::schedule::Schedule;
+use crate::schedule::{Schedule, When};
 use crate::service::{ServicePlan, SystemPlan};
 use crate::span::Span;
 use crate::{Plan, part};
@@ -64,15 +64,15 @@ impl<'a> View<'a> {
         self.needed.get(service)
     }
 
-    /// The longest time between two occurrences.
+    /// The longest time between two occurrences. Calendars that are written alike are gone through once.
     pub(super) fn gap(&self, schedule: &Schedule) -> Span {
-        let name = format!("{} {}", schedule.describe(), schedule.jitter);
+        let When::Calendar(calendar) = &schedule.when else { return schedule.longest_gap() };
+        let name = format!("{} {} {}", calendar.zone_name(), schedule.jitter, calendar.pattern());
         *self.gaps.borrow_mut().entry(name).or_insert_with(|| schedule.longest_gap())
     }
 
     /// A snapshot's gap as a term says it.
     pub(super) fn gap_term(&self, schedule: &Schedule) -> (String, Span) {
-        use crate::schedule::When;
         let what = match &schedule.when {
             When::Every(_) if schedule.jitter == Span::default() => "every".to_owned(),
             When::Every(span) => format!("every {span} and up to {} later, so every", schedule.jitter),

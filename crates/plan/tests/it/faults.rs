@@ -9,7 +9,9 @@ use std::collections::BTreeSet;
 pub(crate) const BASE: &str = include_str!("base.toml");
 
 /// A fault: its rule, its weight, and what is replaced by what.
-type Fault = (&'static str, Weight, &'static [(&'static str, &'static str)]);
+type Fault = (&'static str, Weight, &'static [Edit]);
+/// What is replaced by what.
+type Edit = (&'static str, &'static str);
 
 use Weight::{Contradiction as C, Hazard as H};
 
@@ -184,7 +186,7 @@ fn each_fault_is_found_by_its_rule_and_by_no_other() {
 /// What is not there cannot be wrong: these rules say only that something cannot be computed.
 #[test]
 fn what_cannot_be_computed_is_said_with_the_key_that_would_say_it() {
-    let cases: &[(&str, &str, &[(&str, &str)])] = &[
+    let cases: &[(&str, &str, &[Edit])] = &[
         ("rpo-missing", "datasets.vault", &[("rpo = \"24h\"\n", "")]),
         ("rpo-host", "datasets.orders.protect.ships", &[(", ships = \"10s\"", "")]),
         ("rpo-host", "datasets.vault.protect.takes", &[(", takes = \"2m\"", "")]),
