@@ -190,6 +190,14 @@ impl Samples {
         Self { folder: state.join("samples").join(repository.to_string()) }
     }
 
+    /// Those of each repository that this machine has measured anything of, without saying which one it is.
+    pub fn all(state: &Path) -> Vec<Self> {
+        let folders = fs::read_dir(state.join("samples")).into_iter().flatten().flatten();
+        let mut folders: Vec<PathBuf> = folders.map(|entry| entry.path()).filter(|path| path.is_dir()).collect();
+        folders.sort_unstable();
+        folders.into_iter().map(|folder| Self { folder }).collect()
+    }
+
     fn path(&self, dataset: &DatasetName) -> PathBuf {
         self.folder.join(format!("{dataset}.jsonl"))
     }
@@ -407,6 +415,17 @@ mod tests {
         let kept = samples.of(&app).unwrap();
         assert_eq!((kept.len(), kept[0].at), (KEPT, Timestamp::from_secs(2)));
         assert_eq!(samples.of(&DatasetName::new("other").unwrap()).unwrap(), []);
+    }
+
+    #[test]
+    fn samples_of_every_repository_are_found_without_it() {
+        let (place, samples, app) = samples();
+        let state = place.path().join("state");
+        assert!(Samples::all(&state).is_empty());
+        samples.keep(&app, &sample(1, MIB, 1.0)).unwrap();
+        Samples::new(&state, &RepositoryId([8; 16])).keep(&app, &sample(2, MIB, 1.0)).unwrap();
+        let newest: Vec<_> = Samples::all(&state).iter().map(|one| one.of(&app).unwrap()[0].at).collect();
+        assert_eq!(newest, [Timestamp::from_secs(1), Timestamp::from_secs(2)]);
     }
 
     #[test]
