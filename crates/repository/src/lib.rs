@@ -50,6 +50,7 @@ mod state;
 mod survey;
 #[cfg(test)]
 mod testing;
+mod tips;
 pub mod tree;
 mod trust;
 #[cfg(test)]
@@ -84,5 +85,6 @@ pub use receipts::{ReceiptChain, ReceiptCreation};
 pub use repository::{Environment, InitOptions, Repository, new_recovery_lock};
 pub use snapshots::{Published, Unreadable};
 pub use state::LocalState;
+pub use tips::Tips;
 pub use walk::{Descend, LostListing, VisitEntry};
 pub use writer::{SnapshotSource, SnapshotWriter, StoredContent};

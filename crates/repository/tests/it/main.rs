@@ -16,4 +16,5 @@ mod regressions;
 mod rot;
 mod snapshots;
 mod support;
+mod tips;
 mod trust;
