@@ -7,6 +7,7 @@ use crate::means::Trouble;
 use crate::report::Reports;
 use crate::serve::Service;
 use lifeboat_base::clock::Stopwatch;
+use serde_json::json;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -40,6 +41,7 @@ impl Outside {
         let stop = Arc::new(AtomicBool::new(false));
         let inner = Inner::new(service, &reports, &health);
         let listening = Listening::start(Arc::new(inner), address)?;
+        house.say("http", "listening", json!({ "address": listening.address().to_string() }));
         let mut outside = Self { reports: reports.clone(), listening, stop: stop.clone(), threads: Vec::new() };
         let reporting = {
             let (service, stop) = (service.clone(), stop.clone());

@@ -12,6 +12,7 @@ use std::collections::BTreeMap;
 
 /// That the service runs.
 #[derive(Debug, Serialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
 pub(crate) struct Alive {
     /// `ok`.
     pub(crate) status: &'static str,
@@ -19,6 +20,7 @@ pub(crate) struct Alive {
 
 /// Whether the start is complete.
 #[derive(Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
 pub(crate) struct Readiness {
     /// `ready` or `not_ready`.
     pub(crate) status: &'static str,
@@ -28,6 +30,7 @@ pub(crate) struct Readiness {
 
 /// What the service stands on.
 #[derive(Debug, Serialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
 pub(crate) struct Health {
     /// `ok`; `down` where one check is; `unknown` where one never could tell.
     pub(crate) overall: &'static str,
@@ -37,6 +40,7 @@ pub(crate) struct Health {
 
 /// One thing that is checked again and again.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
 pub(crate) struct Check {
     /// `up`, `down` or `unknown`.
     pub(crate) status: &'static str,
@@ -54,6 +58,7 @@ pub(crate) struct Check {
 
 /// The threads of the service.
 #[derive(Debug, Serialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
 pub(crate) struct Threads {
     /// How many.
     pub(crate) count: usize,
@@ -63,6 +68,7 @@ pub(crate) struct Threads {
 
 /// Threads of one name.
 #[derive(Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
 pub(crate) struct ThreadsOfName {
     /// How many.
     pub(crate) count: usize,
@@ -74,6 +80,7 @@ pub(crate) struct ThreadsOfName {
 
 /// What the service was built from.
 #[derive(Debug, Serialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
 pub(crate) struct Build {
     /// The release.
     pub(crate) version: &'static str,
@@ -92,6 +99,7 @@ pub(crate) type DatasetShown = DatasetReport;
 
 /// Datasets.
 #[derive(Debug, Serialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
 pub(crate) struct DatasetsShown {
     /// When this was so.
     pub(crate) at: String,
@@ -103,6 +111,7 @@ pub(crate) struct DatasetsShown {
 
 /// Services.
 #[derive(Debug, Serialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
 pub(crate) struct ServicesShown {
     /// When this was so.
     pub(crate) at: String,
@@ -112,6 +121,7 @@ pub(crate) struct ServicesShown {
 
 /// Copies.
 #[derive(Debug, Serialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
 pub(crate) struct CopiesShown {
     /// When this was so.
     pub(crate) at: String,
@@ -127,6 +137,7 @@ pub(crate) const KINDS: &[&str] = &["snapshot", "look", "proof", "copy", "prune"
 
 /// A job.
 #[derive(Debug, PartialEq, Serialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
 pub(crate) struct JobShown {
     /// Its number: that of the record of its beginning.
     pub(crate) job: Sequence,
@@ -165,6 +176,7 @@ impl JobShown {
 
 /// Jobs.
 #[derive(Debug, Serialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
 pub(crate) struct JobsShown {
     /// The jobs, the newest first.
     pub(crate) jobs: Vec<JobShown>,
@@ -174,6 +186,7 @@ pub(crate) struct JobsShown {
 
 /// Something that happened.
 #[derive(Debug, PartialEq, Serialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
 pub(crate) struct EventShown {
     /// Its number, from 1.
     pub(crate) sequence: Sequence,
@@ -212,6 +225,7 @@ impl EventShown {
 
 /// What happened.
 #[derive(Debug, Serialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
 pub(crate) struct EventsShown {
     /// The events, the oldest first.
     pub(crate) events: Vec<EventShown>,
@@ -223,6 +237,7 @@ pub(crate) struct EventsShown {
 
 /// What a dataset can be restored to.
 #[derive(Debug, Serialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
 pub(crate) struct PointsShown {
     /// The dataset.
     pub(crate) dataset: String,
@@ -236,6 +251,7 @@ pub(crate) struct PointsShown {
 
 /// A snapshot.
 #[derive(Debug, Serialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
 pub(crate) struct SnapshotShown {
     /// Its identity.
     pub(crate) snapshot: String,
@@ -270,6 +286,7 @@ impl SnapshotShown {
 
 /// A run of log without a hole.
 #[derive(Debug, Serialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
 pub(crate) struct StretchShown {
     /// Whose history it is.
     pub(crate) lineage: String,
@@ -301,6 +318,7 @@ impl StretchShown {
 
 /// The OpenAPI document.
 #[derive(Debug, Serialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
 pub(crate) struct Document {
     /// The release of OpenAPI.
     pub(crate) openapi: String,
