@@ -65,6 +65,8 @@ pub(crate) struct Global {
 pub(crate) enum Command {
     /// Protect, restore into scratch, prove, and print what was measured
     Rehearse(RehearseArgs),
+    /// Look around, and write a plan
+    Init(InitArgs),
     /// Take a snapshot now
     Backup(BackupArgs),
     /// Keep the log of a database, continuously, in the foreground
@@ -125,6 +127,22 @@ pub(crate) enum Command {
     /// The writer of the demonstration that `rehearse` starts
     #[command(hide = true)]
     RehearseWriter { database: PathBuf, log: PathBuf },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct InitArgs {
+    /// The folder to look at
+    #[arg(default_value = ".", value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub(crate) dir: PathBuf,
+    /// The file to write [default: what --plan names, else DIR/lifeboat.toml]
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) out: Option<PathBuf>,
+    /// Replace the file, if it exists
+    #[arg(long)]
+    pub(crate) force: bool,
+    /// Print the plan and write nothing
+    #[arg(long, conflicts_with_all = ["out", "force"])]
+    pub(crate) print: bool,
 }
 
 #[derive(Debug, Args)]

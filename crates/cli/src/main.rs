@@ -54,6 +54,7 @@ fn misread(error: &clap::Error) -> Failure {
 
 fn run(cli: Cli) -> Result<Outcome, Failure> {
     match cli.command {
+        Command::Init(args) => commands::init::run(&cli.global, &args),
         Command::Completions { shell } => commands::meta::completions(shell),
         Command::Man { into } => commands::meta::man(&into),
         Command::FollowWatchdog => commands::watchdog::run(),
@@ -87,7 +88,8 @@ fn carry_out(context: &Context, command: Command) -> Result<Outcome, Failure> {
         Command::Key(command) => commands::key::run(context, &command),
         Command::Repo(command) => commands::repo::run(context, &command),
         Command::Wal(command) => commands::wal::run(context, &command),
-        Command::Completions { .. }
+        Command::Init(_)
+        | Command::Completions { .. }
         | Command::Man { .. }
         Command::Evidence(command) => commands::evidence::run(context, &command),
         | Command::FollowWatchdog

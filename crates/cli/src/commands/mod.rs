@@ -6,6 +6,7 @@ pub(crate) mod evidence;
 pub(crate) mod export;
 pub(crate) mod follow;
 pub(crate) mod import;
+pub(crate) mod init;
 pub(crate) mod keep;
 pub(crate) mod key;
 pub(crate) mod look;

@@ -10,6 +10,7 @@ mod disks;
 mod evidence;
 mod exchange;
 mod failpoints;
+mod init;
 mod input;
 mod kills;
 mod outputs;
