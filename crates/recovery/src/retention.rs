@@ -216,6 +216,35 @@ mod tests {
     }
 
     #[test]
+    fn the_examples_of_the_document_are_so() {
+        let now = at("2027-02-05T00:00:00Z");
+        let every = |begin: &str, step: Duration, count: u32| -> Vec<Timestamp> {
+            (0..count).map(|n| at(begin).plus(n * step)).collect()
+        };
+        let rules = Retain { daily: 7, weekly: 4, monthly: 12, ..Retain::default() };
+        let hourly = decide(&every("2026-01-01T00:00:00Z", HOUR, 9600), &Retain { hourly: 24, ..rules }, now);
+        let first_by = |rule: &str| {
+            let by_it =
+                |reasons: &&Reasons| reasons.iter().find(|reason| **reason != "at-least") == Some(&rule);
+            hourly.iter().filter(by_it).count()
+        };
+        assert_eq!(["hourly", "daily", "weekly", "monthly"].map(first_by), [24, 6, 2, 10]);
+        assert_eq!(hourly.iter().filter(|reasons| !reasons.is_empty()).count(), 42);
+        let window = Retain { window: Some(Span::new(7 * 24 * HOUR)), ..rules };
+        let bases = every("2026-01-01T01:00:00Z", 24 * HOUR, 400);
+        let kept: Vec<Timestamp> = bases
+            .iter()
+            .zip(decide(&bases, &window, now))
+            .filter(|(_, reasons)| !reasons.is_empty())
+            .map(|(time, _)| *time)
+            .collect();
+        assert_eq!(kept.len(), 20);
+        let older = kept.iter().filter(|time| **time < at("2027-01-28T01:00:00Z"));
+        assert_eq!((older.count(), kept[0]), (12, at("2026-03-31T01:00:00Z")));
+        assert!(kept.contains(&at("2027-01-28T01:00:00Z")));
+    }
+
+    #[test]
     fn lengths_beyond_the_calendar_keep_everything() {
         let forever = Span::from_secs(u64::MAX / 1000);
         let retain = Retain { days: u32::MAX, window: Some(forever), hourly: u32::MAX, ..Retain::default() };

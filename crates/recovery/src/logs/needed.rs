@@ -209,8 +209,8 @@ mod tests {
         branches.all.iter().map(|of| with_window(kept, branches, at(start), of)).collect()
     }
 
-    fn some(from: u64, ranges: &[Range<u64>]) -> Option<Stays> {
-        Some(Stays { from, ranges: ranges.to_vec() })
+    fn some(from: u64, ranges: &[(u64, u64)]) -> Option<Stays> {
+        Some(Stays { from, ranges: ranges.iter().map(|(start, end)| *start..*end).collect() })
     }
 
     fn endless(of: &[Base], timeline: u32, last: i64) -> Option<u64> {
@@ -239,10 +239,10 @@ mod tests {
     fn a_window_starts_from_the_snapshot_before_it_and_older_ones_keep_their_own() {
         let kept = [base(1, 110, 10), base(1, 210, 20), base(1, 310, 30), base(1, 410, 40)];
         let one = branches(&[(1, 99)], &[]);
-        assert_eq!(stays(&kept, &one, 35), [some(300, &[100..110, 200..210])]);
+        assert_eq!(stays(&kept, &one, 35), [some(300, &[(100, 110), (200, 210)])]);
         // One of that very instant is before it; a nanosecond earlier it lies within.
-        assert_eq!(stays(&kept, &one, 30), [some(300, &[100..110, 200..210])]);
-        assert_eq!(stays(&kept, &one, 29), [some(200, &[100..110])]);
+        assert_eq!(stays(&kept, &one, 30), [some(300, &[(100, 110), (200, 210)])]);
+        assert_eq!(stays(&kept, &one, 29), [some(200, &[(100, 110)])]);
         assert_eq!(stays(&kept, &one, 5), [some(100, &[])]);
     }
 
@@ -250,7 +250,7 @@ mod tests {
     fn a_store_that_is_quiet_keeps_its_newest_state() {
         // Nothing was written in the whole window: what is newest lies in the log before.
         let one = branches(&[(1, 25)], &[]);
-        assert_eq!(stays(&[base(1, 110, 10), base(1, 210, 20)], &one, 1000), [some(200, &[100..110])]);
+        assert_eq!(stays(&[base(1, 110, 10), base(1, 210, 20)], &one, 1000), [some(200, &[(100, 110)])]);
     }
 
     #[test]
@@ -272,14 +272,14 @@ mod tests {
         // The window began on timeline 3, before the snapshot there.
         assert_eq!(
             stays(&kept, &all, 55),
-            [some(u64::MAX, &[100..110, 200..400]), some(u64::MAX, &[0..500]), None],
+            [some(u64::MAX, &[(100, 110), (200, 400)]), some(u64::MAX, &[(0, 500)]), None],
         );
         // And on timeline 1: what went on there behind the place where it was left can be had as well.
-        assert_eq!(stays(&kept, &all, 30)[0], some(200, &[100..110]));
+        assert_eq!(stays(&kept, &all, 30)[0], some(200, &[(100, 110)]));
         // Once the window starts from the snapshot of timeline 3, its ancestors lead nowhere in it.
         assert_eq!(
             stays(&kept, &all, 65),
-            [some(u64::MAX, &[100..110, 200..210]), some(u64::MAX, &[]), some(600, &[])],
+            [some(u64::MAX, &[(100, 110), (200, 210)]), some(u64::MAX, &[]), some(600, &[])],
         );
     }
 
@@ -289,9 +289,9 @@ mod tests {
         let snapshots = [base(1, 310, 30), base(1, 450, 45), base(1, 650, 65)];
         let all = branches(&[(1, 70), (2, 99)], &[(2, TO_TWO)]);
         assert_eq!(anchors(&snapshots, &all, at(60)), BTreeSet::from([0, 1]));
-        assert_eq!(stays(&snapshots, &all, 60), [some(440, &[300..400]), None]);
+        assert_eq!(stays(&snapshots, &all, 60), [some(440, &[(300, 400)]), None]);
         // Later only timeline 2 is current, and only the first one leads there.
         assert_eq!(anchors(&snapshots, &all, at(80)), BTreeSet::from([0]));
-        assert_eq!(stays(&snapshots, &all, 80)[0], some(u64::MAX, &[300..400, 440..450, 640..650]));
+        assert_eq!(stays(&snapshots, &all, 80)[0], some(u64::MAX, &[(300, 400), (440, 450), (640, 650)]));
     }
 }

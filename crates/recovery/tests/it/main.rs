@@ -12,4 +12,5 @@ mod logs;
 mod postgres;
 mod push;
 mod refused;
+mod retention;
 mod timelines;
