@@ -10,6 +10,8 @@ use serde::{Deserialize, Serialize};
 pub enum Kind {
     /// An objective is missed.
     Breach,
+    /// An objective is still met, and something is wrong.
+    AtRisk,
     /// A stream says nothing any more.
     Stall,
     /// A proof failed, or could not tell.
@@ -20,6 +22,8 @@ pub enum Kind {
     CopyLags,
     /// A repository, store or component does not answer.
     Down,
+    /// How something stands cannot be told.
+    Unknown,
     /// Somebody else leads.
     LeaderChanged,
     /// A sign of life.
@@ -33,11 +37,13 @@ impl Kind {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Breach => "breach",
+            Self::AtRisk => "at_risk",
             Self::Stall => "stall",
             Self::ProofFailed => "proof_failed",
             Self::JobFailed => "job_failed",
             Self::CopyLags => "copy_lags",
             Self::Down => "down",
+            Self::Unknown => "unknown",
             Self::LeaderChanged => "leader_changed",
             Self::Heartbeat => "heartbeat",
             Self::Test => "test",
@@ -48,11 +54,13 @@ impl Kind {
     pub fn words(self) -> &'static str {
         match self {
             Self::Breach => "objective missed",
+            Self::AtRisk => "objective at risk",
             Self::Stall => "stream stalled",
             Self::ProofFailed => "proof not passed",
             Self::JobFailed => "job failed",
             Self::CopyLags => "copy behind",
             Self::Down => "not reachable",
+            Self::Unknown => "cannot be told",
             Self::LeaderChanged => "leader changed",
             Self::Heartbeat => "sign of life",
             Self::Test => "test",

@@ -17,6 +17,7 @@ use lettre::transport::smtp::client::{Certificate, Tls, TlsParameters};
 use lettre::transport::smtp::extension::ClientId;
 use lifeboat_base::Secret;
 use lifeboat_base::clock::Timestamp;
+use reqwest::Url;
 use std::time::{Duration, SystemTime};
 
 /// How the connection is encrypted.
@@ -61,6 +62,45 @@ pub struct SmtpSettings {
     pub timeout: Duration,
     /// A certificate in PEM of an authority of one's own, beside those of the machine.
     pub authority: Option<Vec<u8>>,
+}
+
+/// The longest silence of a server, unless another is set.
+const TIMEOUT: Duration = Duration::from_secs(30);
+
+impl SmtpSettings {
+    /// A server by its URL: `smtp://HOST[:PORT]` with STARTTLS, `smtps://HOST[:PORT]` with TLS from the first byte,
+    /// `smtp+plain://HOST[:PORT]` with neither. Without credentials, with a timeout of 30 seconds.
+    ///
+    /// # Errors
+    /// Where it is no such URL. One with a user or a password is none: a plan holds no secret.
+    pub fn at(name: &str, url: &str, from: &str, to: Vec<String>) -> Result<Self, Rejected> {
+        let rejected = |what: &str| Rejected::new(name, what);
+        let parsed = Url::parse(url).map_err(|_| rejected("its URL cannot be read"))?;
+        let encryption = match parsed.scheme() {
+            "smtp" => Encryption::StartTls,
+            "smtps" => Encryption::Tls,
+            "smtp+plain" => Encryption::Plain,
+            _ => return Err(rejected("its URL is none of smtp, smtps and smtp+plain")),
+        };
+        let is_bare = matches!(parsed.path(), "" | "/")
+            && parsed.query().is_none()
+            && parsed.fragment().is_none()
+            && parsed.username().is_empty()
+            && parsed.password().is_none();
+        let host = parsed.host_str().filter(|_| is_bare);
+        let host = host.ok_or_else(|| rejected("its URL is more, or less, than a host and a port"))?;
+        Ok(Self {
+            name: name.to_owned(),
+            host: host.trim_matches(['[', ']']).to_owned(),
+            port: parsed.port(),
+            encryption,
+            credentials: None,
+            from: from.to_owned(),
+            to,
+            timeout: TIMEOUT,
+            authority: None,
+        })
+    }
 }
 
 /// A channel that sends mail.
@@ -186,6 +226,35 @@ mod tests {
             to: vec!["on-call@example.org".to_owned()],
             timeout: Duration::from_secs(5),
             authority: None,
+        }
+    }
+
+    #[test]
+    fn a_server_is_named_by_a_url_without_a_secret() {
+        let at = |url| SmtpSettings::at("mail", url, "a@example.org", vec!["b@example.org".to_owned()]);
+        for (url, host, port, encryption) in [
+            ("smtp://mail.example.org", "mail.example.org", None, Encryption::StartTls),
+            ("smtps://mail.example.org:2465/", "mail.example.org", Some(2465), Encryption::Tls),
+            ("smtp+plain://[::1]:25", "::1", Some(25), Encryption::Plain),
+        ] {
+            let settings = at(url).unwrap();
+            assert_eq!(
+                (settings.host.as_str(), settings.port, settings.encryption),
+                (host, port, encryption)
+            );
+            assert!(Smtp::new(settings).is_ok(), "{url}");
+        }
+        for url in [
+            "mail.example.org",
+            "http://h",
+            "smtp://u:p4ss@h",
+            "smtp://h/x",
+            "smtp://h?tls=no",
+            "smtp://",
+            "",
+        ] {
+            let error = at(url).unwrap_err();
+            assert!(!format!("{error:?}").contains("p4ss"), "{error:?}");
         }
     }
 

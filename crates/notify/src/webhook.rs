@@ -35,6 +35,17 @@ pub struct WebhookSettings {
     pub allow_http: bool,
 }
 
+/// The longest that one attempt may take, unless another time is set.
+const TIMEOUT: Duration = Duration::from_secs(30);
+
+impl WebhookSettings {
+    /// A URL that messages are posted to: unsigned, at most 30 seconds an attempt, encrypted towards other hosts.
+    pub fn at(name: &str, url: Secret) -> Self {
+        let name = name.to_owned();
+        Self { name, url, secret: None, timeout: TIMEOUT, authority: None, allow_http: false }
+    }
+}
+
 /// A channel that posts JSON.
 pub struct Webhook {
     name: String,
@@ -194,14 +205,8 @@ mod tests {
     use super::*;
 
     fn made(url: &str, allow_http: bool) -> Result<Webhook, Rejected> {
-        Webhook::new(WebhookSettings {
-            name: "hook".to_owned(),
-            url: Secret::new(url.as_bytes().to_vec()),
-            secret: None,
-            timeout: Duration::from_secs(5),
-            authority: None,
-            allow_http,
-        })
+        let settings = WebhookSettings::at("hook", Secret::new(url.as_bytes().to_vec()));
+        Webhook::new(WebhookSettings { allow_http, ..settings })
     }
 
     #[test]
