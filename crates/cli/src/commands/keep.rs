@@ -4,15 +4,16 @@ use crate::args::{CheckArgs, ForgetArgs, HoldCommand, PruneArgs};
 use crate::context::{Context, dataset_name};
 use crate::failure::{Failure, Outcome};
 use crate::output::bytes;
+use crate::recording;
 use crate::time::find_point;
-use lifeboat_plan::Retain;
-use lifeboat_recovery::logs::{Compacted, compact, cut_offs};
-use lifeboat_recovery::retention::decide;
+use lifeboat_base::clock::Clock;
+use lifeboat_evidence::Action;
+use lifeboat_plan::{Retain, Span};
+use lifeboat_recovery::upkeep::{self, Upkeep, UpkeepOptions};
 use lifeboat_repository::ids::{DatasetName, TicketId};
-use lifeboat_repository::{CheckOptions, CheckReport, PruneOptions, PruneReport, Published, Repository};
+use lifeboat_repository::{CheckOptions, CheckReport, Published};
 use lifeboat_store::progress::Progress;
 use serde_json::{Value, json};
-use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::sync::Arc;
 
@@ -92,88 +93,48 @@ fn check_json(report: &CheckReport) -> Value {
 
 pub(crate) fn prune(context: &Context, args: &PruneArgs) -> Result<Outcome, Failure> {
     let repository = context.open()?;
-    let (forgotten, kept) = apply_retention(context, &repository, args)?;
+    let retain_of = |dataset: &DatasetName| retention_of(context, args, dataset);
+    let options = UpkeepOptions {
+        retain_of: &retain_of,
+        only: args.dataset.as_deref().map(dataset_name).transpose()?,
+        dry_run: args.dry_run,
+        max_unused_percent: args.max_unused,
+        wait: args.wait,
+        now: Clock::System.now(),
+    };
     let progress = Arc::new(Progress::default());
     let shown = context.output.progress("pruning", &progress);
-    let with_logs: BTreeSet<DatasetName> =
-        kept.iter().chain(&forgotten).map(|published| published.snapshot.position.dataset.clone()).collect();
-    // What is put together now leaves the small objects to this very prune.
-    let compacted = if args.dry_run { Compacted::default() } else { compact(&repository, &with_logs)? };
-    let cut_offs = cut_offs(&repository, &with_logs, &kept)?;
-    let dry_run = args.dry_run.then(|| forgotten.iter().map(|published| published.slot.clone()).collect());
-    let options = PruneOptions { max_unused_percent: args.max_unused, wait: args.wait, dry_run };
-    let report = lifeboat_repository::prune_with(&repository, options, &cut_offs)?;
+    let done = upkeep::prune(&repository, &options)?;
     drop(shown);
-    for (dataset, lineage, error) in &compacted.refused {
+    for (dataset, lineage, error) in &done.compacted.refused {
         let error = lifeboat_base::report(error);
         context.output.warn(&format!("the log of {dataset}, lineage {lineage}, stays as it is: {error}"));
     }
-    context.output.result(
-        || prune_json(&report, &compacted, &forgotten, args.dry_run),
-        |text| prune_text(&report, &compacted, &forgotten, args.dry_run, text),
-    )?;
-    let finished = report.waiting_for.is_empty() || args.dry_run;
-    Ok(if finished && compacted.refused.is_empty() { Outcome::Done } else { Outcome::LeftOut })
-}
-
-/// Forgets what no rule keeps, dataset by dataset; gives what it forgot, or would, and what stays.
-fn apply_retention(
-    context: &Context,
-    repository: &Repository,
-    args: &PruneArgs,
-) -> Result<(Vec<Published>, Vec<Published>), Failure> {
-    let only = args.dataset.as_deref().map(dataset_name).transpose()?;
-    let mut unreadable = Vec::new();
-    let snapshots = repository.snapshots(only.as_ref(), &mut unreadable)?;
-    if let Some(unreadable) = unreadable.pop() {
-        return Err(unreadable.error.into());
+    let dry_run = args.dry_run;
+    context.output.result(|| prune_json(&done, dry_run), |text| prune_text(&done, dry_run, text))?;
+    let finished = done.report.waiting_for.is_empty() || dry_run;
+    let outcome = if finished && done.compacted.refused.is_empty() { Outcome::Done } else { Outcome::LeftOut };
+    if !dry_run {
+        recording::expire(context, &repository);
+        context.did(recording::pruned(&done.report, &done.forgotten, outcome));
     }
-    let held: BTreeSet<_> = repository.holds()?.into_iter().map(|hold| hold.position).collect();
-    let mut datasets: BTreeMap<String, Vec<Published>> = BTreeMap::new();
-    for published in snapshots {
-        datasets.entry(published.snapshot.position.dataset.to_string()).or_default().push(published);
-    }
-    let (mut forgotten, mut kept) = (Vec::new(), Vec::new());
-    for (dataset, snapshots) in datasets {
-        let Some(retain) = retention_of(context, args, &dataset) else {
-            kept.extend(snapshots);
-            continue;
-        };
-        let taken: Vec<_> = snapshots.iter().map(|p| p.snapshot.taken).collect();
-        let reasons = decide(&taken, &retain);
-        for (published, reasons) in snapshots.into_iter().zip(reasons) {
-            let stays = !reasons.is_empty() || held.contains(&published.slot);
-            if stays { kept.push(published) } else { forgotten.push(published) }
-        }
-    }
-    if !args.dry_run && !forgotten.is_empty() {
-        let signer = repository.writer()?;
-        for published in &forgotten {
-            repository.forget(&signer, published, "retention")?;
-        }
-    }
-    Ok((forgotten, kept))
+    Ok(outcome)
 }
 
 /// What was typed outranks the plan; without either nothing is forgotten.
-fn retention_of(context: &Context, args: &PruneArgs, dataset: &str) -> Option<Retain> {
-    let typed = [args.hourly, args.daily, args.weekly, args.monthly].iter().any(Option::is_some)
-        || args.at_least.is_some();
-    if typed {
-        let [hourly, daily, weekly, monthly] =
-            [args.hourly, args.daily, args.weekly, args.monthly].map(Option::unwrap_or_default);
-        return Some(Retain { hourly, daily, weekly, monthly, at_least: args.at_least });
+fn retention_of(context: &Context, args: &PruneArgs, dataset: &DatasetName) -> Option<Retain> {
+    let counts =
+        [args.hourly, args.daily, args.weekly, args.monthly, args.yearly, args.days, args.versions];
+    if counts.iter().all(Option::is_none) && args.at_least.is_none() && args.window.is_none() {
+        return context.plan.datasets.get(dataset.as_str()).and_then(|planned| planned.retain);
     }
-    context.plan.datasets.get(dataset).and_then(|planned| planned.retain)
+    let [hourly, daily, weekly, monthly, yearly, days, versions] = counts.map(Option::unwrap_or_default);
+    let (at_least, window) = (args.at_least, args.window.map(Span::new));
+    Some(Retain { hourly, daily, weekly, monthly, yearly, days, versions, at_least, window })
 }
 
-fn prune_text(
-    report: &PruneReport,
-    compacted: &Compacted,
-    forgotten: &[Published],
-    dry_run: bool,
-    text: &mut Vec<u8>,
-) -> std::io::Result<()> {
+fn prune_text(done: &Upkeep, dry_run: bool, text: &mut Vec<u8>) -> std::io::Result<()> {
+    let Upkeep { forgotten, compacted, report, .. } = done;
     let would = if dry_run { "would be " } else { "" };
     for published in forgotten {
         writeln!(
@@ -217,7 +178,8 @@ fn prune_text(
     Ok(())
 }
 
-fn prune_json(report: &PruneReport, compacted: &Compacted, forgotten: &[Published], dry_run: bool) -> Value {
+fn prune_json(done: &Upkeep, dry_run: bool) -> Value {
+    let Upkeep { forgotten, compacted, report, .. } = done;
     json!({
         "dry_run": dry_run,
         "forgotten": forgotten.iter().map(|p| p.id.to_string()).collect::<Vec<_>>(),
@@ -247,6 +209,7 @@ pub(crate) fn forget(context: &Context, args: &ForgetArgs) -> Result<Outcome, Fa
     let signer = repository.writer()?;
     for published in &found {
         repository.forget(&signer, published, &args.reason)?;
+        context.did(recording::done_to(Action::Forget, published, "forgotten", &args.reason));
     }
     context.output.result(
         || json!({ "forgotten": found.iter().map(|p| p.id.to_string()).collect::<Vec<_>>() }),
@@ -270,6 +233,7 @@ pub(crate) fn hold(context: &Context, command: &HoldCommand) -> Result<Outcome, 
         HoldCommand::Add { dataset, snapshot, reason } => {
             let published = find_point(&repository, &dataset_name(dataset)?, snapshot, context.output)?;
             let hold = repository.hold(&repository.writer()?, &published, reason)?;
+            context.did(recording::done_to(Action::Hold, &published, "held", reason));
             context.output.result(
                 || hold_json(&hold),
                 |text| {
@@ -304,6 +268,7 @@ pub(crate) fn hold(context: &Context, command: &HoldCommand) -> Result<Outcome, 
             let tickets: Vec<TicketId> = repository.holds()?.into_iter().map(|h| h.ticket).collect();
             let ticket = by_digits(&tickets, hold, "hold")?;
             repository.release_hold(&repository.writer()?, &ticket)?;
+            context.did(recording::changed(Action::Hold, "released", ticket));
             context.output.result(
                 || json!({ "released": ticket.to_string() }),
                 |text| writeln!(text, "released: {ticket}"),
