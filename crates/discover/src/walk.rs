@@ -32,6 +32,7 @@ const NEVER: &[&str] = &[
 const ASIDE: &[(&str, &str)] = &[
     ("backup", "by its name it holds backups"),
     ("backups", "by its name it holds backups"),
+    ("corpus", "by its name it is for tests"),
     ("fixtures", "by its name it is for tests"),
     ("test", "by its name it is for tests"),
     ("testdata", "by its name it is for tests"),
