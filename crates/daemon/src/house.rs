@@ -7,7 +7,8 @@ use crate::state::State;
 use crate::task::copy_name;
 use lifeboat_base::clock::Clock;
 use lifeboat_plan::{CopyPlan, Plan};
-use lifeboat_repository::Repository;
+use lifeboat_repository::ids::DatasetName;
+use lifeboat_repository::{Published, Repository, Tips};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -32,6 +33,8 @@ pub struct House {
     pub clock: Clock,
     tell: Tell,
     open: Mutex<Open>,
+    /// The tips of the repository (under no name) and of the copies.
+    tips: Mutex<BTreeMap<String, Tips>>,
 }
 
 impl std::fmt::Debug for House {
@@ -59,6 +62,7 @@ impl House {
             clock: Clock::System,
             tell,
             open: Mutex::default(),
+            tips: Mutex::default(),
         }
     }
 
@@ -103,6 +107,21 @@ impl House {
         let opened = self.means.copy(planned)?;
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         Ok(open.copies.entry(name.to_owned()).or_insert(opened).clone())
+    }
+
+    /// The newest snapshots of the repository, or of a copy, without reading again what was read before.
+    ///
+    /// # Errors
+    /// Where it is away.
+    pub fn newest(&self, copy: Option<&str>) -> Result<BTreeMap<DatasetName, Published>, Trouble> {
+        let repository = copy.map_or_else(|| self.repository(), |name| self.copy(name))?;
+        let name = copy.unwrap_or_default();
+        // Not under the lock: a place that does not answer must not keep others from being asked.
+        let taken = self.tips.lock().unwrap_or_else(PoisonError::into_inner).remove(name);
+        let mut tips = taken.unwrap_or_default();
+        let newest = tips.newest(&repository, &mut Vec::new()).map_err(|error| Trouble::of(&error));
+        self.tips.lock().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned(), tips);
+        newest
     }
 
     /// The copies of the plan, by name.

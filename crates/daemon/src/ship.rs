@@ -14,8 +14,8 @@ use lifeboat_recovery::restore::{RestoreOptions, restore};
 use lifeboat_repository::ids::DatasetName;
 use lifeboat_repository::tree::{Entry, EntryKind, Metadata};
 use lifeboat_repository::{
-    LOG_POSITION_FACT, Lineage, LogExtent, LogPayload, LogReader, LogWriter, Published, Reader, Repository,
-    SnapshotSource, SnapshotWriter,
+    LOG_POSITION_FACT, Lineage, LogCatalogue, LogExtent, LogPayload, LogReader, LogWriter, Published, Reader,
+    Repository, SnapshotSource, SnapshotWriter,
 };
 use lifeboat_store::progress::Progress;
 use serde_json::json;
@@ -178,8 +178,12 @@ pub fn records_of(
         records.push((records.len() as u64 + 1, parse(line)?));
     }
     let from = records.len() as u64;
-    let mut reader = LogReader::open(repository, dataset, &lineage()?, from..u64::MAX)
-        .map_err(|error| Trouble::of(&error))?;
+    let catalogue = LogCatalogue::read(repository, dataset).map_err(|error| Trouble::of(&error))?;
+    let lineage = lineage()?;
+    let logs = catalogue.lineages();
+    let ours = logs.iter().find(|log| log.lineage == lineage).and_then(|log| log.stretches.last());
+    let end = ours.map_or(from, |stretch| stretch.end.max(from));
+    let mut reader = LogReader::over(catalogue, &lineage, from..end);
     for piece in reader.by_ref() {
         let piece = piece.map_err(|error| Trouble::of(&error))?;
         let LogPayload::Units(units) = piece.payload else { continue };
