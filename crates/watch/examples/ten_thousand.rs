@@ -1,4 +1,4 @@
-//! How long 10,000 datasets take to be judged, and shown as text, as JSON's source and as metrics:
+//! How long 10,000 datasets take to be judged, and shown as text, as JSON and as metrics:
 //! `cargo run --release -p lifeboat-watch --example ten_thousand`.
 
 #![expect(clippy::print_stdout, reason = "it prints what it measured")]
@@ -76,8 +76,8 @@ fn main() {
             .collect(),
         ..Observations::default()
     };
-    let (mut judged, mut text, mut figures) = (Vec::new(), Vec::new(), Vec::new());
-    let (mut lines, mut samples) = (0, 0);
+    let (mut judged, mut text, mut figures, mut json) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    let (mut lines, mut samples, mut bytes) = (0, 0, 0);
     for _ in 0..ROUNDS {
         let watch = Stopwatch::start();
         let report = judge(&observed, &Limits::default(), now);
@@ -88,9 +88,13 @@ fn main() {
         let watch = Stopwatch::start();
         samples = metrics::exposition(&metrics::metrics(&report)).lines().count();
         figures.push(watch.elapsed());
+        let watch = Stopwatch::start();
+        bytes = serde_json::to_vec(&report).map_or(0, |json| json.len());
+        json.push(watch.elapsed());
     }
     println!("{DATASETS} datasets, medians of {ROUNDS} rounds:");
     println!("judged in {:.1} ms", median(judged));
     println!("rendered in {:.1} ms ({lines} lines)", median(text));
+    println!("JSON in {:.1} ms ({bytes} bytes)", median(json));
     println!("metrics in {:.1} ms ({samples} lines)", median(figures));
 }
