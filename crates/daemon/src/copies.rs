@@ -71,11 +71,19 @@ pub(crate) fn held(repository: &Arc<Repository>) -> Result<BTreeMap<String, Time
     let snapshots = repository.snapshots(None, &mut Vec::new())?;
     let mut held = BTreeMap::new();
     for (dataset, newest) in newest(snapshots) {
-        let log = log_until(repository, &dataset, &newest)?;
-        let taken = newest.snapshot.taken;
-        held.insert(dataset.to_string(), log.map_or(taken, |log| log.max(taken)));
+        held.insert(dataset.to_string(), reaches(repository, &dataset, &newest)?);
     }
     Ok(held)
+}
+
+/// Up to when a dataset can be restored from its newest snapshot, and the log behind it.
+pub(crate) fn reaches(
+    repository: &Arc<Repository>,
+    dataset: &DatasetName,
+    newest: &Published,
+) -> Result<Timestamp, RepositoryError> {
+    let (log, taken) = (log_until(repository, dataset, newest)?, newest.snapshot.taken);
+    Ok(log.map_or(taken, |log| log.max(taken)))
 }
 
 /// The newest snapshot of each dataset.

@@ -75,7 +75,8 @@ impl Health {
     pub(crate) fn new(house: &House) -> Self {
         let pause = (crate::survey::every(house) / CHECKS).max(Duration::from_secs(1));
         let settings = Settings { stale_after: pause * MISSED + WAITING, ..Settings::default() };
-        let checkers = all(house).iter().flatten().map(|what| (what.name(), Checker::new(settings))).collect();
+        let checkers =
+            all(house).iter().flatten().map(|what| (what.name(), Checker::new(settings))).collect();
         Self { checkers: Mutex::new(checkers), settings, pause, clock: house.clock.clone() }
     }
 
@@ -122,7 +123,8 @@ impl Health {
     fn tell(&self, reports: &Reports) {
         let now = self.clock.now();
         let checkers = self.checkers.lock().unwrap_or_else(PoisonError::into_inner);
-        let components = ["state", "keys"].into_iter().filter_map(|name| Some(component(name, checkers.get(name)?, now)));
+        let components =
+            ["state", "keys"].into_iter().filter_map(|name| Some(component(name, checkers.get(name)?, now)));
         let components = components.collect();
         let stores = checkers.iter().filter_map(|(name, checker)| Some((name.strip_prefix(STORE)?, checker)));
         let stores = stores.map(|(dataset, checker)| (dataset.to_owned(), checker.status(now))).collect();
@@ -160,7 +162,8 @@ fn all(house: &House) -> Vec<Vec<What>> {
 }
 
 fn keys(house: &House) -> Result<(), String> {
-    let repository = house.open_repository().ok_or("the repository is not open, so that no key is known to open it")?;
+    let repository =
+        house.open_repository().ok_or("the repository is not open, so that no key is known to open it")?;
     match repository.is_enrolled() {
         Ok(true) => Ok(()),
         Ok(false) => Err("this machine's key may not write to the repository".to_owned()),
@@ -169,7 +172,10 @@ fn keys(house: &House) -> Result<(), String> {
 }
 
 /// Whether a repository answers: its smallest object is looked at.
-fn answers(repository: Option<Arc<Repository>>, failure: impl FnOnce() -> Option<String>) -> Result<(), String> {
+fn answers(
+    repository: Option<Arc<Repository>>,
+    failure: impl FnOnce() -> Option<String>,
+) -> Result<(), String> {
     let Some(repository) = repository else {
         return Err(failure().unwrap_or_else(|| "it was not opened yet".to_owned()));
     };
@@ -184,6 +190,8 @@ fn store(house: &House, dataset: &str) -> Result<(), String> {
     match Target::named(&store).map_err(|error| report(&error))? {
         // To name it, it was looked at.
         Target::Files(_) | Target::Sqlite(_) => Ok(()),
-        Target::Postgres(options) => Connection::open(&options, Purpose::Sql).map(|_| ()).map_err(|error| report(&error)),
+        Target::Postgres(options) => {
+            Connection::open(&options, Purpose::Sql).map(|_| ()).map_err(|error| report(&error))
+        }
     }
 }

@@ -6,6 +6,7 @@
 //! every job is recorded before it begins and after it ended ([`record`], [`state`]), and a record outlives the
 //! machine, since it ships to the repository ([`ship`]).
 
+pub mod ask;
 mod copies;
 mod evidence;
 mod health;
@@ -18,8 +19,8 @@ pub mod live;
 mod means;
 mod outside;
 pub mod record;
-pub mod report;
 pub mod recover;
+pub mod report;
 pub mod schedule;
 mod serve;
 pub mod ship;

@@ -42,10 +42,13 @@ impl Outside {
         let inner = Inner::new(service, &reports, &health);
         let listening = Listening::start(Arc::new(inner), address)?;
         house.say("http", "listening", json!({ "address": listening.address().to_string() }));
-        let mut outside = Self { reports: reports.clone(), listening, stop: stop.clone(), threads: Vec::new() };
+        let mut outside =
+            Self { reports: reports.clone(), listening, stop: stop.clone(), threads: Vec::new() };
         let reporting = {
             let (service, stop) = (service.clone(), stop.clone());
-            std::thread::Builder::new().name("report".to_owned()).spawn(move || keep(&service, &reports, &stop))
+            std::thread::Builder::new()
+                .name("report".to_owned())
+                .spawn(move || keep(&service, &reports, &stop))
         };
         let checking = health.start(house, &outside.reports, &stop);
         for started in std::iter::once(reporting).chain(checking) {

@@ -1,7 +1,7 @@
 //! The survey: what is in the repository and in the copies, looked at again and again. What it sees is what would be
 //! left if this host were lost.
 
-use crate::copies::{look, newest, note};
+use crate::copies::{look, newest, note, reaches};
 use crate::house::House;
 use crate::live::SnapshotSeen;
 use crate::means::Trouble;
@@ -32,14 +32,10 @@ pub(crate) fn keep(house: &House, stop: &AtomicBool) {
 
 /// Looks once at everything.
 pub(crate) fn look_around(house: &House) {
-    let seen = house.repository().and_then(|repository| snapshots(&repository));
+    let seen = house.repository().and_then(|repository| snapshots(house, &repository));
     let now = house.clock.now();
     match seen {
-        Ok(newest) => {
-            let held: BTreeMap<String, Timestamp> = newest
-                .iter()
-                .map(|(dataset, published)| (dataset.to_string(), published.snapshot.taken))
-                .collect();
+        Ok((newest, held)) => {
             for (dataset, published) in &newest {
                 house.live.snapshot_taken(dataset.as_str(), published);
             }
@@ -54,9 +50,30 @@ pub(crate) fn look_around(house: &House) {
     }
 }
 
-fn snapshots(repository: &Arc<Repository>) -> Result<BTreeMap<DatasetName, Published>, Trouble> {
+/// The newest snapshot of each dataset.
+type Newest = BTreeMap<DatasetName, Published>;
+
+/// The newest snapshots, and up to when each dataset can be restored.
+fn snapshots(
+    house: &House,
+    repository: &Arc<Repository>,
+) -> Result<(Newest, BTreeMap<String, Timestamp>), Trouble> {
     let snapshots = repository.snapshots(None, &mut Vec::new()).map_err(|error| Trouble::of(&error))?;
-    Ok(newest(snapshots))
+    let (newest, seen) = (newest(snapshots), house.live.seen());
+    let mut held = BTreeMap::new();
+    for (dataset, published) in &newest {
+        // Of a log that is followed here its follower says more.
+        let is_followed_here =
+            seen.datasets.get(dataset.as_str()).is_some_and(|dataset| dataset.stream.is_some());
+        let is_followed = house.plan.datasets.get(dataset.as_str()).is_some_and(crate::stream::is_followed);
+        let until = if is_followed && !is_followed_here {
+            reaches(repository, dataset, published).map_err(|error| Trouble::of(&error))?
+        } else {
+            published.snapshot.taken
+        };
+        held.insert(dataset.to_string(), until);
+    }
+    Ok((newest, held))
 }
 
 /// A snapshot that is there no more protects nothing.

@@ -2,9 +2,9 @@
 
 use super::fault::Fault;
 use axum::body::Body;
-use axum::response::Response;
 use axum::http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS};
 use axum::http::{HeaderValue, StatusCode};
+use axum::response::Response;
 use serde::Serialize;
 
 /// A kind of content.

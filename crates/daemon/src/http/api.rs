@@ -108,7 +108,9 @@ pub(super) fn jobs(inner: &Inner, asked: &Asked) -> Answered {
 pub(super) fn job(inner: &Inner, asked: &Asked) -> Answered {
     let id = asked.whole("id").unwrap_or_default();
     let job = inner.house.state.job(id).map_err(|error| inner.failed(&error))?;
-    Answer::json(&JobShown::of(job.ok_or_else(|| Fault::NoSuchThing { what: format!("job {id}, or it is kept no more") })?))
+    Answer::json(&JobShown::of(
+        job.ok_or_else(|| Fault::NoSuchThing { what: format!("job {id}, or it is kept no more") })?,
+    ))
 }
 
 pub(super) fn events(inner: &Inner, asked: &Asked) -> Answered {

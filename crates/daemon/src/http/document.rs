@@ -110,7 +110,8 @@ fn response(status: u16, media: BTreeMap<&'static str, Vec<Value>>) -> Value {
         .collect();
     let mut response = json!({ "description": described(status), "content": content });
     if status == 401 {
-        response["headers"] = json!({ "WWW-Authenticate": { "required": true, "schema": { "type": "string" } } });
+        response["headers"] =
+            json!({ "WWW-Authenticate": { "required": true, "schema": { "type": "string" } } });
     }
     response
 }
@@ -161,7 +162,12 @@ mod tests {
         for endpoint in ENDPOINTS {
             let operation = &openapi()["paths"][endpoint.path]["get"];
             assert_eq!(operation["security"] != json!([]), endpoint.needs_token, "{}", endpoint.path);
-            assert_eq!(operation["responses"].get("401").is_some(), endpoint.needs_token, "{}", endpoint.path);
+            assert_eq!(
+                operation["responses"].get("401").is_some(),
+                endpoint.needs_token,
+                "{}",
+                endpoint.path
+            );
             assert!(operation["responses"]["200"].is_object());
         }
     }

@@ -7,8 +7,8 @@ use super::document::Shape;
 use super::fault::{Fault, Refusal};
 use super::parameter::{Asked, Kind, LARGEST, Parameter, Place};
 use super::shapes::{
-    Build, CopiesShown, DatasetsShown, Document, EventsShown, Health, JobShown, JobsShown, PointsShown, Readiness,
-    ServicesShown, Threads,
+    Build, CopiesShown, DatasetsShown, Document, EventsShown, Health, JobShown, JobsShown, PointsShown,
+    Readiness, ServicesShown, Threads,
 };
 use super::{api, probes};
 use crate::record::JobOutcome;
@@ -43,7 +43,17 @@ pub(crate) struct Endpoint {
 }
 
 const fn open(path: &'static str, name: &'static str, summary: &'static str, how: How) -> Endpoint {
-    Endpoint { path, name, summary, needs_token: false, streams: false, parameters: &[], answers: &[], refuses: &[], how }
+    Endpoint {
+        path,
+        name,
+        summary,
+        needs_token: false,
+        streams: false,
+        parameters: &[],
+        answers: &[],
+        refuses: &[],
+        how,
+    }
 }
 
 const fn closed(path: &'static str, name: &'static str, summary: &'static str, how: How) -> Endpoint {
@@ -55,8 +65,12 @@ const fn limit(what: &'static str) -> Parameter {
     Parameter { name: "limit", place: Place::Query, what, kind }
 }
 
-const DATASET: Parameter =
-    Parameter { name: "name", place: Place::Path, what: "The dataset, as the plan names it.", kind: Kind::Name };
+const DATASET: Parameter = Parameter {
+    name: "name",
+    place: Place::Path,
+    what: "The dataset, as the plan names it.",
+    kind: Kind::Name,
+};
 
 const OUTCOMES: &[&str] = &[
     "running",
@@ -74,7 +88,10 @@ pub(crate) const ENDPOINTS: &[Endpoint] = &[
         ..open("/healthz", "healthz", "Whether the service runs.", How::AtOnce(probes::healthz))
     },
     Endpoint {
-        answers: &[(200, Media::Json, Shape::of::<Readiness>()), (503, Media::Json, Shape::of::<Readiness>())],
+        answers: &[
+            (200, Media::Json, Shape::of::<Readiness>()),
+            (503, Media::Json, Shape::of::<Readiness>()),
+        ],
         ..open(
             "/readyz",
             "readyz",
@@ -95,7 +112,12 @@ pub(crate) const ENDPOINTS: &[Endpoint] = &[
     },
     Endpoint {
         answers: &[(200, Media::Json, Shape::of::<Threads>())],
-        ..open("/health/threads", "threads", "The threads of the service, by name.", How::Slowly(probes::threads))
+        ..open(
+            "/health/threads",
+            "threads",
+            "The threads of the service, by name.",
+            How::Slowly(probes::threads),
+        )
     },
     Endpoint {
         answers: &[(200, Media::Json, Shape::of::<Build>())],
@@ -103,7 +125,12 @@ pub(crate) const ENDPOINTS: &[Endpoint] = &[
     },
     Endpoint {
         answers: &[(200, Media::Metrics, Shape::Text)],
-        ..open("/metrics", "metrics", "Everything that is measured, for Prometheus.", How::AtOnce(probes::metrics))
+        ..open(
+            "/metrics",
+            "metrics",
+            "Everything that is measured, for Prometheus.",
+            How::AtOnce(probes::metrics),
+        )
     },
     Endpoint {
         answers: &[(200, Media::Json, Shape::of::<Report>())],
@@ -122,7 +149,12 @@ pub(crate) const ENDPOINTS: &[Endpoint] = &[
                 what: "Only those that stand so.",
                 kind: Kind::Word(super::shapes::STATES),
             },
-            Parameter { name: "after", place: Place::Query, what: "Only those whose names come behind.", kind: Kind::Name },
+            Parameter {
+                name: "after",
+                place: Place::Query,
+                what: "Only those whose names come behind.",
+                kind: Kind::Name,
+            },
             limit("So many at the most, by name."),
         ],
         answers: &[(200, Media::Json, Shape::of::<DatasetsShown>())],
@@ -256,7 +288,11 @@ mod tests {
     #[test]
     fn what_is_in_the_path_is_declared() {
         for endpoint in ENDPOINTS {
-            let in_path: Vec<_> = endpoint.path.split('/').filter_map(|part| part.strip_prefix('{')?.strip_suffix('}')).collect();
+            let in_path: Vec<_> = endpoint
+                .path
+                .split('/')
+                .filter_map(|part| part.strip_prefix('{')?.strip_suffix('}'))
+                .collect();
             let declared: Vec<_> = endpoint
                 .parameters
                 .iter()
@@ -269,7 +305,8 @@ mod tests {
 
     #[test]
     fn only_what_probes_and_prometheus_ask_is_open() {
-        let open: Vec<_> = ENDPOINTS.iter().filter(|endpoint| !endpoint.needs_token).map(|e| e.path).collect();
+        let open: Vec<_> =
+            ENDPOINTS.iter().filter(|endpoint| !endpoint.needs_token).map(|e| e.path).collect();
         assert_eq!(open, ["/healthz", "/readyz", "/health/threads", "/health/build", "/metrics"]);
     }
 }

@@ -32,8 +32,15 @@ pub(crate) fn are_wanted(headers: &HeaderMap) -> bool {
 }
 
 /// The stream that answers.
-pub(crate) fn stream(inner: &Arc<Inner>, room: &Arc<Semaphore>, asked: &Asked, headers: &HeaderMap) -> Response {
-    let Ok(permit) = room.clone().try_acquire_owned() else { return Answer::refusal(&Fault::Busy).response() };
+pub(crate) fn stream(
+    inner: &Arc<Inner>,
+    room: &Arc<Semaphore>,
+    asked: &Asked,
+    headers: &HeaderMap,
+) -> Response {
+    let Ok(permit) = room.clone().try_acquire_owned() else {
+        return Answer::refusal(&Fault::Busy).response();
+    };
     let last = headers.get("last-event-id").and_then(|last| last.to_str().ok()?.parse().ok());
     let since = last.or_else(|| asked.whole("since")).unwrap_or(0);
     let going = Going { inner: inner.clone(), since, waiting: VecDeque::new(), quiet: 0, _permit: permit };

@@ -70,7 +70,11 @@ impl Fault {
             Self::Parameter { .. } => 400,
             Self::Method => 405,
             Self::NoToken => 401,
-            Self::TokenUnset { .. } | Self::NotReady { .. } | Self::RepositoryAway | Self::TooSlow | Self::Busy => 503,
+            Self::TokenUnset { .. }
+            | Self::NotReady { .. }
+            | Self::RepositoryAway
+            | Self::TooSlow
+            | Self::Busy => 503,
             Self::Inside => 500,
         }
     }
@@ -114,13 +118,19 @@ impl Fault {
             Self::NoSuchThing { .. } => "GET /api/v1/datasets and /api/v1/jobs list what there is.",
             Self::Parameter { .. } => "GET /api/v1/openapi.json has the bounds of every parameter.",
             Self::Method => "Use GET; what changes something is done with the lifeboat command.",
-            Self::NoToken => "Send `Authorization: Bearer TOKEN` with the token that the plan names in serve.token.",
+            Self::NoToken => {
+                "Send `Authorization: Bearer TOKEN` with the token that the plan names in serve.token."
+            }
             Self::TokenUnset { .. } => {
                 "Write serve.token = \"env:NAME\" or \"file:PATH\" into the plan, check that it is there, and start \
                  `lifeboat serve` again."
             }
-            Self::NotReady { .. } => "Ask again in a few seconds; `lifeboat serve` says on its log what it waits for.",
-            Self::RepositoryAway => "Look at GET /health; the service opens the repository as soon as it answers.",
+            Self::NotReady { .. } => {
+                "Ask again in a few seconds; `lifeboat serve` says on its log what it waits for."
+            }
+            Self::RepositoryAway => {
+                "Look at GET /health; the service opens the repository as soon as it answers."
+            }
             Self::TooSlow | Self::Busy => "Ask again later, and for less.",
             Self::Inside => "Look at the log of `lifeboat serve`.",
         }

@@ -44,7 +44,9 @@ impl Parameter {
     /// What the document says of it.
     pub(crate) fn described(&self) -> Value {
         let schema = match self.kind {
-            Kind::Whole { least, most, usual: None } => json!({ "type": "integer", "minimum": least, "maximum": most }),
+            Kind::Whole { least, most, usual: None } => {
+                json!({ "type": "integer", "minimum": least, "maximum": most })
+            }
             Kind::Whole { least, most, usual: Some(usual) } => {
                 json!({ "type": "integer", "minimum": least, "maximum": most, "default": usual })
             }
@@ -108,7 +110,8 @@ impl Asked {
     }
 
     fn take(&mut self, known: &[Parameter], place: Place, name: &str, value: &str) -> Result<(), Fault> {
-        let wrong = |why: &str| Fault::Parameter { name: name.chars().take(40).collect(), why: why.to_owned() };
+        let wrong =
+            |why: &str| Fault::Parameter { name: name.chars().take(40).collect(), why: why.to_owned() };
         let parameter = known.iter().find(|parameter| parameter.place == place && parameter.name == name);
         let parameter = parameter.ok_or_else(|| wrong("is not known here"))?;
         parameter.check(value)?;
@@ -141,7 +144,12 @@ mod tests {
             what: "How many.",
             kind: Kind::Whole { least: 1, most: 1000, usual: Some(100) },
         },
-        Parameter { name: "outcome", place: Place::Query, what: "How.", kind: Kind::Word(&["done", "failed"]) },
+        Parameter {
+            name: "outcome",
+            place: Place::Query,
+            what: "How.",
+            kind: Kind::Word(&["done", "failed"]),
+        },
     ];
 
     fn checked(name: &str, query: &str) -> Result<Asked, Fault> {
@@ -151,7 +159,10 @@ mod tests {
     #[test]
     fn what_is_within_its_bounds_is_taken() {
         let asked = checked("users", "limit=1000&outcome=done").unwrap();
-        assert_eq!((asked.text("name"), asked.whole("limit"), asked.text("outcome")), (Some("users"), Some(1000), Some("done")));
+        assert_eq!(
+            (asked.text("name"), asked.whole("limit"), asked.text("outcome")),
+            (Some("users"), Some(1000), Some("done"))
+        );
         assert_eq!(checked("users", "").unwrap().whole("limit"), None);
     }
 

@@ -153,6 +153,9 @@ mod tests {
     #[test]
     fn one_that_is_down_makes_all_of_it_down() {
         use Status::{Down, Unknown, Up};
-        assert_eq!((worse(Up, Up), worse(Up, Unknown), worse(Unknown, Down), worse(Down, Up)), (Up, Unknown, Down, Down));
+        assert_eq!(
+            (worse(Up, Up), worse(Up, Unknown), worse(Unknown, Down), worse(Down, Up)),
+            (Up, Unknown, Down, Down)
+        );
     }
 }

@@ -3,20 +3,20 @@
 //!
 //! No body is ever read: nothing here takes one.
 
+use super::Inner;
 use super::answer::Answer;
 use super::endpoint::{ENDPOINTS, Endpoint, How};
 use super::events;
 use super::fault::Fault;
 use super::parameter::Asked;
-use super::Inner;
 use crate::means::Trouble;
 use axum::Router;
-use axum::extract::{RawPathParams, Request};
 use axum::extract::rejection::RawPathParamsRejection;
+use axum::extract::{RawPathParams, Request};
+use axum::http::header::AUTHORIZATION;
+use axum::http::{HeaderValue, Method};
 use axum::response::Response;
 use axum::routing::any;
-use axum::http::{HeaderValue, Method};
-use axum::http::header::AUTHORIZATION;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use serde_json::json;
@@ -144,7 +144,11 @@ async fn listen(inner: Arc<Inner>, listener: TcpListener, mut stopped: watch::Re
 /// One connection, until it ends, has lasted long enough, or the service ends.
 async fn converse(router: Router, stream: tokio::net::TcpStream, mut stopped: watch::Receiver<bool>) {
     let mut builder = hyper::server::conn::http1::Builder::new();
-    builder.timer(TokioTimer::new()).header_read_timeout(HEAD_WITHIN).max_headers(HEADERS).max_buf_size(HEAD_BYTES);
+    builder
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_WITHIN)
+        .max_headers(HEADERS)
+        .max_buf_size(HEAD_BYTES);
     let connection = builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
     tokio::pin!(connection);
     tokio::select! {

@@ -206,15 +206,21 @@ impl EventShown {
     pub(crate) fn of(sequence: Sequence, record: &Record) -> Option<Self> {
         let (subject, event, detail) = match &record.what {
             // The plan itself is in the repository: it is long.
-            What::Started { host, version, .. } => ("controller".into(), "started", json!({ "host": host, "version": version })),
+            What::Started { host, version, .. } => {
+                ("controller".into(), "started", json!({ "host": host, "version": version }))
+            }
             What::Stopped => ("controller".into(), "stopped", json!({})),
-            What::Began { task, generation } => (task.to_string(), "began", json!({ "generation": generation })),
+            What::Began { task, generation } => {
+                (task.to_string(), "began", json!({ "generation": generation }))
+            }
             What::Ended { job, outcome, detail } => {
                 (format!("job {job}"), "ended", json!({ "outcome": outcome.word(), "detail": detail }))
             }
             What::Interrupted { job } => (format!("job {job}"), "interrupted", json!({})),
             What::Led { generation } => ("leader".into(), "led", json!({ "generation": generation })),
-            What::Followed { generation } => ("leader".into(), "followed", json!({ "generation": generation })),
+            What::Followed { generation } => {
+                ("leader".into(), "followed", json!({ "generation": generation }))
+            }
             What::Noted { subject, event, detail } => (subject.clone(), event.as_str(), detail.clone()),
             What::Looked { .. } | What::Messages { .. } => return None,
         };

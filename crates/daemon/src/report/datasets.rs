@@ -52,14 +52,14 @@ pub(super) fn all(
             schedule: look.schedule(),
             proof: look.proof(),
             restore: look.restore(),
-            shares: look.shares(),
+            shares: shares(plan),
         }
     };
     house.plan.datasets.iter().map(one).collect()
 }
 
 /// What a dataset says of itself, else the strictest environment of the services that need it, else the system.
-fn objectives(plan: &Plan, name: &str, dataset: &DatasetPlan) -> Objectives {
+pub(super) fn objectives(plan: &Plan, name: &str, dataset: &DatasetPlan) -> Objectives {
     let duration = |span: Option<Span>| span.map(Span::duration);
     if let Some(rpo) = dataset.rpo {
         return Objectives {
@@ -69,15 +69,22 @@ fn objectives(plan: &Plan, name: &str, dataset: &DatasetPlan) -> Objectives {
         };
     }
     let needing = plan.services.values().filter(|service| service.needs.iter().any(|need| need == name));
-    let environments = needing.filter_map(|service| plan.environments.get(service.environment.as_ref()?)?.rpo);
+    let environments =
+        needing.filter_map(|service| plan.environments.get(service.environment.as_ref()?)?.rpo);
     let system = || plan.system.as_ref().and_then(|system| system.rpo);
     Objectives { host: duration(environments.min().or_else(system)), ..Objectives::default() }
 }
 
-fn region(plan: &Plan, dataset: &DatasetPlan) -> Option<String> {
+pub(super) fn region(plan: &Plan, dataset: &DatasetPlan) -> Option<String> {
     let of_host = || plan.hosts.get(dataset.host.as_ref()?)?.region.clone();
     let home = || plan.system.as_ref()?.region.clone();
     dataset.region.clone().or_else(of_host).or_else(home)
+}
+
+/// Restores from one repository share its rate, and those onto one host that of its disk.
+pub(super) fn shares(dataset: &DatasetPlan) -> Vec<String> {
+    let host = dataset.host.iter().map(|host| format!("host {host}"));
+    std::iter::once(REPOSITORY.to_owned()).chain(host).collect()
 }
 
 impl Look<'_> {
@@ -118,7 +125,11 @@ impl Look<'_> {
         stream: &StreamSeen,
         status: &lifeboat_store_postgres::FollowStatus,
     ) -> (Option<Log>, Option<Spool>) {
-        let log = stream.durable_through.map(|through| Log { through, position: Some(status.durable.0), hole: None });
+        let log = stream.durable_through.map(|through| Log {
+            through,
+            position: Some(status.durable.0),
+            hole: None,
+        });
         let Some(spooled) = status.spool else { return (log, None) };
         let published = match spooled.oldest_wait {
             None => log,
@@ -135,7 +146,11 @@ impl Look<'_> {
     /// written is not in it, so that this says too much rather than too little.
     fn log_of_others(&self, snapshot: &SnapshotSeen) -> Option<Log> {
         let until = self.seen.repository.holds.get(self.name).copied();
-        until.filter(|until| *until > snapshot.taken).map(|through| Log { through, position: None, hole: None })
+        until.filter(|until| *until > snapshot.taken).map(|through| Log {
+            through,
+            position: None,
+            hole: None,
+        })
     }
 
     /// How our stream stands; a dataset that is ours to follow and of which nothing was heard has one all the same.
@@ -202,21 +217,17 @@ impl Look<'_> {
         }
     }
 
-    /// Restores from one repository share its rate, and those onto one host that of its disk.
-    fn shares(&self) -> Vec<String> {
-        let host = self.plan.host.iter().map(|host| format!("host {host}"));
-        std::iter::once(REPOSITORY.to_owned()).chain(host).collect()
-    }
-
     /// How far a copy may be behind: what is new in the repository, one run that was missed, the next one and how long
     /// it takes, and the look by which that is seen.
     fn lag_max(&self, copy: &lifeboat_plan::CopyPlan) -> Duration {
         let between = copy.schedule.as_ref().map_or(COPY_EVERY, |schedule| self.known.gap(schedule));
         let takes = copy.takes.unwrap_or(between);
-        let new = self.plan.protect.as_ref().map_or(Span::default(), |protect| match (protect.mode, &protect.snapshots) {
-            (Mode::Continuous, _) | (Mode::Scheduled, None) => Span::default(),
-            (Mode::OnChange { look_every }, _) => look_every,
-            (Mode::Scheduled, Some(schedule)) => self.known.gap(schedule),
+        let new = self.plan.protect.as_ref().map_or(Span::default(), |protect| {
+            match (protect.mode, &protect.snapshots) {
+                (Mode::Continuous, _) | (Mode::Scheduled, None) => Span::default(),
+                (Mode::OnChange { look_every }, _) => look_every,
+                (Mode::Scheduled, Some(schedule)) => self.known.gap(schedule),
+            }
         });
         let seen = crate::survey::every(self.house);
         new.plus(between.times(2)).plus(takes).duration().saturating_add(seen)
@@ -242,7 +253,9 @@ mod tests {
         assert_eq!(of_host(store), None);
         assert_eq!(of_host(&format!("{system}{store}")), minutes(60));
         assert_eq!(of_host(&format!("{system}{environment}{store}")), minutes(15));
-        let own = objectives_of(&format!("{system}{environment}{store}rpo = {{ host = \"5m\", region = \"2h\" }}\n"));
+        let own = objectives_of(&format!(
+            "{system}{environment}{store}rpo = {{ host = \"5m\", region = \"2h\" }}\n"
+        ));
         assert_eq!((own.host, own.repository, own.region), (minutes(5), None, minutes(120)));
     }
 }

@@ -65,7 +65,8 @@ impl Known {
         if let Some(repository) = house.open_repository() {
             looked_up.restores = restores(house, &repository);
             let writers = repository.writers();
-            looked_up.hosts = writers.into_iter().map(|writer| (writer.public.id().to_string(), writer.name)).collect();
+            looked_up.hosts =
+                writers.into_iter().map(|writer| (writer.public.id().to_string(), writer.name)).collect();
         }
         looked_up
     }
@@ -78,9 +79,18 @@ impl Known {
     /// this says what it lacks.
     pub(super) fn hear(&mut self, house: &House, seen: &Seen, now: Timestamp) {
         for (name, dataset) in &seen.datasets {
-            let mode = house.plan.datasets.get(name).and_then(|plan| plan.protect.as_ref()).map(|protect| protect.mode);
+            let mode = house
+                .plan
+                .datasets
+                .get(name)
+                .and_then(|plan| plan.protect.as_ref())
+                .map(|protect| protect.mode);
             if let (Some(Mode::OnChange { .. }), Some(snapshot)) = (mode, &dataset.snapshot) {
-                let through = dataset.unchanged_at.filter(|at| *at <= now).unwrap_or(snapshot.taken).max(snapshot.taken);
+                let through = dataset
+                    .unchanged_at
+                    .filter(|at| *at <= now)
+                    .unwrap_or(snapshot.taken)
+                    .max(snapshot.taken);
                 hear_one(&mut self.unchanged, name, (snapshot.taken, through));
             }
         }
@@ -150,16 +160,28 @@ fn last_verdict(house: &House, task: &TaskKey) -> Option<(Verdict, Timestamp)> {
 fn restores(house: &House, repository: &Repository) -> BTreeMap<String, Vec<Activity>> {
     let samples = Samples::new(&house.means.state_folder(), &repository.id());
     let seen = house.live.seen();
-    let of = |(name, dataset): (&String, &DatasetSeen)| Some((name.clone(), restore(house, &samples, name, dataset)?));
+    let of = |(name, dataset): (&String, &DatasetSeen)| {
+        Some((name.clone(), restore(house, &samples, name, dataset)?))
+    };
     seen.datasets.iter().filter_map(of).collect()
 }
 
 /// By what was measured on this host, for so much as there is now.
 fn restore(house: &House, samples: &Samples, name: &str, dataset: &DatasetSeen) -> Option<Vec<Activity>> {
-    let measured = samples.of(&DatasetName::new(name).ok()?).ok()?;
     let snapshot = dataset.snapshot.as_ref()?;
-    let log = log_behind(snapshot, dataset);
-    let forecast = Forecast::of(&measured, &house.means.host(), snapshot.bytes, log.unwrap_or(0))?;
+    restore_of(samples, &house.means.host(), name, snapshot, log_behind(snapshot, dataset))
+}
+
+/// By what was measured on a host, of a snapshot and so much log behind it, as far as that is known.
+pub(super) fn restore_of(
+    samples: &Samples,
+    host: &str,
+    name: &str,
+    snapshot: &SnapshotSeen,
+    log: Option<u64>,
+) -> Option<Vec<Activity>> {
+    let measured = samples.of(&DatasetName::new(name).ok()?).ok()?;
+    let forecast = Forecast::of(&measured, host, snapshot.bytes, log.unwrap_or(0))?;
     Some(activities(&forecast, snapshot.log_from.is_some().then_some(log)))
 }
 

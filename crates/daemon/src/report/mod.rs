@@ -6,6 +6,7 @@
 
 mod datasets;
 mod known;
+mod offline;
 mod places;
 mod services;
 
@@ -22,6 +23,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 pub use lifeboat_watch::report::{DatasetReport, PlaceReport, Report, ServiceReport};
+pub use offline::{Here, of_repositories};
 
 /// What the repository is called among the places.
 pub(crate) const REPOSITORY: &str = "repository";
@@ -60,7 +62,8 @@ impl Reports {
 
     /// Looks up what is not in memory.
     pub(crate) fn look_up(&self, service: &Service) {
-        let tasks = service.scheduler(|scheduler| scheduler.all().map(|(task, ..)| task.key.clone()).collect());
+        let tasks =
+            service.scheduler(|scheduler| scheduler.all().map(|(task, ..)| task.key.clone()).collect());
         // Not under the lock: the state and the disk are asked.
         let known = Known::look_up(service.house(), tasks);
         self.known.lock().unwrap_or_else(PoisonError::into_inner).replace(known);
@@ -81,7 +84,13 @@ impl Reports {
     }
 }
 
-fn observe(service: &Service, seen: &Seen, known: &Known, found_out: FoundOut, now: Timestamp) -> Observations {
+fn observe(
+    service: &Service,
+    seen: &Seen,
+    known: &Known,
+    found_out: FoundOut,
+    now: Timestamp,
+) -> Observations {
     let house = service.house();
     let FoundOut { components, stores, probes, channels } = found_out;
     Observations {
@@ -110,9 +119,11 @@ fn leadership(house: &House, seen: &Seen, known: &Known) -> Leadership {
 
 /// Whether this host does a dataset: its own, or as the leader.
 pub(crate) fn is_ours(house: &House, seen: &Seen, dataset: &str) -> bool {
-    house.plan.datasets.get(dataset).is_some_and(|plan| {
-        is_done_by(plan, &house.means.host()) && (seen.leader.is_us || !is_shared(plan))
-    })
+    house
+        .plan
+        .datasets
+        .get(dataset)
+        .is_some_and(|plan| is_done_by(plan, &house.means.host()) && (seen.leader.is_us || !is_shared(plan)))
 }
 
 /// What this host has to do. What only a leader does is the leader's to report.

@@ -38,7 +38,7 @@ pub(super) fn all(house: &House, seen: &Seen, known: &Known, now: Timestamp) -> 
     std::iter::once(repository).chain(copies).collect()
 }
 
-fn region_of_repository(plan: &Plan) -> Option<String> {
+pub(super) fn region_of_repository(plan: &Plan) -> Option<String> {
     let repository = plan.repository.as_ref()?;
     let of_host = || plan.hosts.get(repository.host.as_ref()?)?.region.clone();
     repository.region.clone().or_else(of_host)

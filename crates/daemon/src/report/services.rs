@@ -36,7 +36,8 @@ fn rto(plan: &Plan, service: &ServicePlan) -> Option<Span> {
 /// Noticing and deciding, as far as the plan says how long they take.
 fn before(plan: &Plan, service: &ServicePlan) -> Vec<Activity> {
     let by_probe = || service.probe.as_ref().map(lifeboat_plan::ProbePlan::detects_within);
-    let escalation = || plan.escalation.iter().map(|step| step.after).filter(|after| *after > Span::default()).min();
+    let escalation =
+        || plan.escalation.iter().map(|step| step.after).filter(|after| *after > Span::default()).min();
     let stated = |span: Option<Span>| span.map_or(Takes::Unknown, |span| Takes::Stated(span.duration()));
     vec![
         Activity::new("detect", stated(service.detect.or_else(by_probe))),
@@ -49,7 +50,9 @@ fn after(service: &ServicePlan) -> Vec<Activity> {
     match service.steps.as_slice() {
         [] => vec![Activity::new("steps", Takes::Stated(std::time::Duration::ZERO))],
         steps => {
-            let one = |step: &lifeboat_plan::StepPlan| Activity::new(&step.name, Takes::Stated(step.takes.most.duration()));
+            let one = |step: &lifeboat_plan::StepPlan| {
+                Activity::new(&step.name, Takes::Stated(step.takes.most.duration()))
+            };
             steps.iter().map(one).collect()
         }
     }
@@ -85,6 +88,9 @@ mod tests {
         assert_eq!(services[0].before[0].takes, Takes::Stated(minutes(2)));
         assert_eq!((services[0].before[1].takes, services[0].probe), (Takes::Unknown, None));
         assert_eq!(services[0].after, [Activity::new("start", Takes::Stated(minutes(3)))]);
-        assert_eq!((services[1].before[0].takes, services[1].probe), (Takes::Stated(Duration::from_secs(35)), Some(Status::Unknown)));
+        assert_eq!(
+            (services[1].before[0].takes, services[1].probe),
+            (Takes::Stated(Duration::from_secs(35)), Some(Status::Unknown))
+        );
     }
 }
