@@ -149,10 +149,11 @@ impl Plan {
         toml::from_str(text).map_err(|error| {
             let at = error.span().map_or(0, |span| span.start);
             let what = error.message().to_owned();
+            let lines = Lines::of(text);
             PlanError {
                 file: file.to_owned(),
-                line: lines::line_at(text, at),
-                key: Lines::of(text).key_at(at),
+                line: lines.line(at),
+                key: lines.key_at(at),
                 nearest: nearest_key(&what),
                 what,
             }

@@ -6,14 +6,16 @@ use toml::de::{DeTable, DeValue};
 /// The keys of a plan with their places.
 #[derive(Debug)]
 pub struct Lines<'a> {
-    text: &'a str,
+    /// Where lines end: a plan may be long, and be asked for each of its keys.
+    ends: Vec<usize>,
     root: Option<Spanned<DeTable<'a>>>,
 }
 
 impl<'a> Lines<'a> {
     /// Reads the places; a text that is no TOML has none.
     pub fn of(text: &'a str) -> Self {
-        Self { text, root: DeTable::parse(text).ok() }
+        let ends = text.match_indices('\n').map(|(at, _)| at).collect();
+        Self { ends, root: DeTable::parse(text).ok() }
     }
 
     /// The line, from 1, of a key such as `datasets.users.rpo` or `copies.0.url`; of the nearest key around it
@@ -23,13 +25,11 @@ impl<'a> Lines<'a> {
         let mut table = self.root.as_ref()?.get_ref();
         let mut parts = split(path).into_iter();
         while let Some(part) = parts.next() {
-            let Some((key, mut value)) = table.iter().find(|(key, _)| key.get_ref().as_ref() == part) else {
-                break;
-            };
+            let Some((key, mut value)) = table.get_key_value(part.as_str()) else { break };
             place = Some(key.span().start);
             while let DeValue::Array(items) = value.get_ref() {
                 let Some(item) = parts.next().and_then(|n| items.get(n.parse::<usize>().ok()?)) else {
-                    return place.map(|at| line_at(self.text, at));
+                    return place.map(|at| self.line(at));
                 };
                 place = Some(item.span().start);
                 value = item;
@@ -37,7 +37,12 @@ impl<'a> Lines<'a> {
             let DeValue::Table(inner) = value.get_ref() else { break };
             table = inner;
         }
-        place.map(|at| line_at(self.text, at))
+        place.map(|at| self.line(at))
+    }
+
+    /// The line of a byte, from 1.
+    pub(crate) fn line(&self, at: usize) -> usize {
+        self.ends.partition_point(|end| *end < at) + 1
     }
 
     /// The key that stands at a byte of the text, as a path.
@@ -48,11 +53,6 @@ impl<'a> Lines<'a> {
         }
         (!path.is_empty()).then(|| path.join("."))
     }
-}
-
-/// The line of a byte, from 1.
-pub(crate) fn line_at(text: &str, at: usize) -> usize {
-    text.get(..at).map_or(1, |before| before.matches('\n').count() + 1)
 }
 
 /// The parts of a path; dots within quotation marks divide nothing.
