@@ -77,10 +77,12 @@ impl World {
         self.objects.push(Object { timeline: self.timeline, held, last: at(self.minute) });
     }
 
-    fn snapshot(&mut self) {
-        let (start, taken) = (self.position - 30, at(self.minute));
+    /// Consistent at the end of the newest object, or at its first position.
+    fn snapshot(&mut self, at_end: bool) {
+        let stop = if at_end { self.position } else { self.position - HOURLY / 3 + 1 };
+        let (start, taken) = (stop - 30, at(self.minute));
         let (timeline, first_needed) = (TimelineId(self.timeline), start - start % SEGMENT);
-        self.snapshots.push(Base { taken, system: SYSTEM, timeline, first_needed, stop: self.position });
+        self.snapshots.push(Base { taken, system: SYSTEM, timeline, first_needed, stop });
         self.taken.push(taken);
     }
 
@@ -191,9 +193,10 @@ fn lived(retain: Retain, days: u64) {
             world.write();
         }
         if !is_silent(hour) {
-            world.snapshot();
+            world.snapshot(hour % 2 == 0);
         }
-        if [3000, 5200, 8000].contains(&hour) {
+        // Two of these between one snapshot and the next.
+        if [3000, 5200, 5300, 8000].contains(&hour) {
             world.promote();
         }
         if hour % 24 == 23 {
