@@ -7,13 +7,14 @@ use crate::checking::copy_of;
 use crate::logs::*;
 use crate::support::*;
 use lifeboat_base::clock::Clock;
-use lifeboat_objects::ObjectStore;
 use lifeboat_objects::memory::MemoryStore;
+use lifeboat_objects::{Key, ObjectStore};
 use lifeboat_repository::tree::Metadata;
 use lifeboat_repository::{
-    CheckOptions, CheckReport, LOG_END_FACT, LOG_POSITION_FACT, Published, Repository, Role, SnapshotWriter,
-    check, copy,
+    CheckOptions, CheckReport, LOG_END_FACT, LOG_POSITION_FACT, LogWriter, Published, Repository, Role,
+    SnapshotWriter, check, copy,
 };
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -126,6 +127,91 @@ fn a_verdict_spares_what_a_snapshot_that_was_being_written_needs_for_itself() {
     assert_eq!(prune_logs(&house.repository, None).deleted_logs, 4 + 5 - 2);
     assert_eq!(extents(&summary(&house.repository)), [(0, 20), (60, 70), (80, 100), (120, 200)]);
     assert!(checked(&house.repository).is_whole());
+}
+
+/// A log that is followed, kept in parts, compacted and pruned in any order.
+struct Life {
+    house: House,
+    end: u64,
+    /// Everything from here on stays.
+    window: u64,
+    kept: Vec<(Range<u64>, Published)>,
+}
+
+impl Life {
+    fn step(&mut self, writer: &mut LogWriter, dice: &mut Dice) {
+        match dice.roll(7) {
+            0..=2 => {
+                let next = self.end + 1 + dice.roll(30);
+                ship(writer, &self.house, BYTES, self.end..next);
+                self.end = next;
+            }
+            3 if self.end > self.window + 10 => {
+                let stop = self.end - dice.roll(5);
+                let own = self.window.max(stop.saturating_sub(1 + dice.roll(30)))..stop;
+                self.kept.push((own.clone(), snapshot_of(&self.house, own)));
+            }
+            4 => drop(compact(&self.house.repository, 2)),
+            5 if self.kept.len() > 1 => self.forget(dice),
+            _ => self.prune(dice),
+        }
+    }
+
+    fn forget(&mut self, dice: &mut Dice) {
+        let (_, gone) = self.kept.remove(dice.roll(self.kept.len() as u64) as usize);
+        let repository = &self.house.repository;
+        repository.forget(&repository.writer().unwrap(), &gone, "test").unwrap();
+    }
+
+    /// Whoever asks does not always say what older snapshots need.
+    fn prune(&mut self, dice: &mut Dice) {
+        let Some(last) = self.kept.iter().map(|(own, _)| own.start).max() else { return };
+        self.window = self.window.max(dice.roll(last + 1));
+        let stays: Vec<Range<u64>> = self.kept.iter().map(|(own, _)| own.clone()).collect();
+        let stays = if dice.roll(2) == 0 { &stays[..] } else { &[] };
+        prune_logs_with(&self.house.repository, &[cut_off(self.window, stays)]);
+    }
+
+    /// What the oldest snapshot needs first is lost. That it is gone shows as long as there is anything behind it.
+    fn assert_loss_shows(&self) {
+        let Some(first) = self.kept.iter().map(|(own, _)| own.start).min() else { return };
+        let (gone, left): (Vec<_>, Vec<_>) =
+            objects(&*self.house.store).into_iter().partition(|key| extent_of(key).contains(&first));
+        gone.iter().for_each(|key| self.house.store.delete(key).unwrap());
+        let is_behind = |key: &Key| extent_of(key).start > first;
+        assert_eq!(
+            checked(&self.house.repository).is_whole(),
+            !left.iter().any(is_behind),
+            "{gone:?} of {left:?}"
+        );
+    }
+
+    fn assert_kept(&self) {
+        let needed = self.kept.iter().map(|(own, _)| own.clone()).chain([self.window..self.end]);
+        needed.for_each(|range| assert_holds(&self.house.repository, BYTES, range));
+        let report = checked(&self.house.repository);
+        assert!(report.is_whole(), "{report:?}");
+    }
+}
+
+#[test]
+fn in_any_order_of_pruning_no_snapshot_loses_its_own_log_and_no_hole_is_a_loss() {
+    for seed in seeds(8) {
+        let mut dice = Dice(seed);
+        let mut life = Life { house: House::new(), end: 0, window: 0, kept: Vec::new() };
+        let mut writer = open(&life.house.repository);
+        for _ in 0..60 {
+            life.step(&mut writer, &mut dice);
+            life.assert_kept();
+        }
+        life.assert_loss_shows();
+    }
+}
+
+/// The positions that an object's name says.
+fn extent_of(key: &Key) -> Range<u64> {
+    let mut ends = key.last_component().split('-').map(|digits| u64::from_str_radix(digits, 16).unwrap());
+    ends.next().unwrap()..ends.next().unwrap()
 }
 
 #[test]

@@ -57,10 +57,10 @@ pub(crate) const UNITS: FakeStore = FakeStore { seed: 1, units: true };
 pub(crate) const BYTES: FakeStore = FakeStore { seed: 2, units: false };
 
 /// Random numbers that a seed repeats.
-struct Dice(u64);
+pub(crate) struct Dice(pub(crate) u64);
 
 impl Dice {
-    fn roll(&mut self, below: u64) -> u64 {
+    pub(crate) fn roll(&mut self, below: u64) -> u64 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
