@@ -67,6 +67,8 @@ pub(crate) enum Command {
     Rehearse(RehearseArgs),
     /// Look around, and write a plan
     Init(InitArgs),
+    /// Find what a plan contradicts, and what will hurt
+    Lint(LintArgs),
     /// Take a snapshot now
     Backup(BackupArgs),
     /// Keep the log of a database, continuously, in the foreground
@@ -104,11 +106,11 @@ pub(crate) enum Command {
     /// The repository itself
     #[command(subcommand)]
     Repo(RepoCommand),
-    /// What PostgreSQL servers call
-    #[command(subcommand)]
     /// Receipts: what was done and seen, signed and chained
     #[command(subcommand)]
     Evidence(EvidenceCommand),
+    /// What PostgreSQL servers call
+    #[command(subcommand)]
     Wal(WalCommand),
     /// Print completions for a shell
     Completions {
@@ -143,6 +145,16 @@ pub(crate) struct InitArgs {
     /// Print the plan and write nothing
     #[arg(long, conflicts_with_all = ["out", "force"])]
     pub(crate) print: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct LintArgs {
+    /// The plans [default: what --plan names, else ./lifeboat.toml]
+    #[arg(value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) files: Vec<PathBuf>,
+    /// Exit with 3 also where something is only a hazard
+    #[arg(long)]
+    pub(crate) strict: bool,
 }
 
 #[derive(Debug, Args)]
@@ -442,6 +454,18 @@ pub(crate) struct PruneArgs {
     /// … of each of the last N months
     #[arg(long, value_name = "N")]
     pub(crate) monthly: Option<u32>,
+    /// … of each of the last N years
+    #[arg(long, value_name = "N")]
+    pub(crate) yearly: Option<u32>,
+    /// Keep everything younger than N days
+    #[arg(long, value_name = "N")]
+    pub(crate) days: Option<u32>,
+    /// Keep the newest N
+    #[arg(long, value_name = "N")]
+    pub(crate) versions: Option<u32>,
+    /// Keep every recovery point that is younger: snapshots, the one before them, and the log from there on
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    pub(crate) window: Option<std::time::Duration>,
     /// Never keep fewer than the newest N
     #[arg(long, value_name = "N")]
     pub(crate) at_least: Option<std::num::NonZeroU32>,
@@ -468,52 +492,6 @@ pub(crate) struct ForgetArgs {
     pub(crate) reason: String,
 }
 
-#[derive(Debug, Subcommand)]
-pub(crate) enum WalCommand {
-    /// Make one file of pg_wal durable: archive_command = 'lifeboat wal push %p --dataset NAME'
-    Push {
-        /// The file: what the server puts for %p
-        #[arg(value_hint = ValueHint::FilePath)]
-        file: PathBuf,
-        /// The dataset
-        #[arg(long, value_name = "NAME")]
-        dataset: String,
-    },
-    /// Put one file of the log where the server wants it: the restore_command of `restore --fetch-log`
-    Fetch {
-        /// The folder that `restore --fetch-log` made
-        #[arg(value_hint = ValueHint::DirPath)]
-        folder: PathBuf,
-        /// The file's name (%f)
-        file: String,
-        /// Where it goes (%p)
-        destination: PathBuf,
-    },
-    /// Publish what a follower that was killed has left in its spool; no server is needed
-    Drain {
-        /// The dataset
-        dataset: String,
-        #[command(flatten)]
-        spool: SpoolArgs,
-    },
-    /// Keep some files ready that the server will ask for; `wal fetch` starts it
-    #[command(hide = true)]
-    FetchAhead { folder: PathBuf },
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum HoldCommand {
-    /// Hold a snapshot
-    Add {
-        /// The dataset
-        dataset: String,
-        /// latest, a time, or a snapshot
-        snapshot: String,
-        /// Why, for the record
-        #[arg(long)]
-        reason: String,
-    },
-    /// List the holds
 #[derive(Debug, Subcommand)]
 pub(crate) enum EvidenceCommand {
     /// List receipts
@@ -570,6 +548,52 @@ pub(crate) enum EvidenceFormat {
     Json,
 }
 
+#[derive(Debug, Subcommand)]
+pub(crate) enum WalCommand {
+    /// Make one file of pg_wal durable: archive_command = 'lifeboat wal push %p --dataset NAME'
+    Push {
+        /// The file: what the server puts for %p
+        #[arg(value_hint = ValueHint::FilePath)]
+        file: PathBuf,
+        /// The dataset
+        #[arg(long, value_name = "NAME")]
+        dataset: String,
+    },
+    /// Put one file of the log where the server wants it: the restore_command of `restore --fetch-log`
+    Fetch {
+        /// The folder that `restore --fetch-log` made
+        #[arg(value_hint = ValueHint::DirPath)]
+        folder: PathBuf,
+        /// The file's name (%f)
+        file: String,
+        /// Where it goes (%p)
+        destination: PathBuf,
+    },
+    /// Publish what a follower that was killed has left in its spool; no server is needed
+    Drain {
+        /// The dataset
+        dataset: String,
+        #[command(flatten)]
+        spool: SpoolArgs,
+    },
+    /// Keep some files ready that the server will ask for; `wal fetch` starts it
+    #[command(hide = true)]
+    FetchAhead { folder: PathBuf },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum HoldCommand {
+    /// Hold a snapshot
+    Add {
+        /// The dataset
+        dataset: String,
+        /// latest, a time, or a snapshot
+        snapshot: String,
+        /// Why, for the record
+        #[arg(long)]
+        reason: String,
+    },
+    /// List the holds
     List,
     /// End a hold
     Release {

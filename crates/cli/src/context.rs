@@ -169,20 +169,7 @@ impl Context {
 
     /// Where this machine keeps its state.
     pub(crate) fn state_dir(&self) -> Result<PathBuf, Failure> {
-        if let Some(directory) = &self.global.state_dir {
-            return Ok(directory.clone());
-        }
-        let absolute =
-            |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
-        absolute("XDG_STATE_HOME")
-            .or_else(|| absolute("HOME").map(|home| home.join(".local/state")))
-            .map(|state| state.join("lifeboat"))
-            .ok_or_else(|| {
-                Failure::usage(
-                    "there is no place for this machine's state",
-                    "Give --state-dir DIR, or set LIFEBOAT_STATE or HOME.",
-                )
-            })
+        state_dir(&self.global)
     }
 
     /// Where the watchdog of a dataset's synchronous mode keeps its records.
@@ -280,6 +267,23 @@ impl Context {
             }
         }
     }
+}
+
+/// Where this machine keeps its state.
+pub(crate) fn state_dir(global: &Global) -> Result<PathBuf, Failure> {
+    if let Some(directory) = &global.state_dir {
+        return Ok(directory.clone());
+    }
+    let absolute = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    absolute("XDG_STATE_HOME")
+        .or_else(|| absolute("HOME").map(|home| home.join(".local/state")))
+        .map(|state| state.join("lifeboat"))
+        .ok_or_else(|| {
+            Failure::usage(
+                "there is no place for this machine's state",
+                "Give --state-dir DIR, or set LIFEBOAT_STATE or HOME.",
+            )
+        })
 }
 
 /// Checks the name of a dataset.

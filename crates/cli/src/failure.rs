@@ -13,6 +13,8 @@ use lifeboat_repository::RepositoryError;
 pub(crate) enum Outcome {
     Done,
     Failed,
+    /// It was carried out, and says that an objective is missed.
+    Missed,
     Inconclusive,
     LeftOut,
     /// What could not be begun since it was asked for wrongly.
@@ -25,15 +27,16 @@ impl Outcome {
             Self::Done => 0,
             Self::Failed => 1,
             Self::Refused => 2,
+            Self::Missed => 3,
             Self::Inconclusive => 4,
             Self::LeftOut => 5,
         }
     }
 
-    /// Over several datasets the worst wins: 1, 2, 4, 5, 0.
+    /// Over several datasets the worst wins: 1, 2, 4, 5, 3, 0.
     pub(crate) fn worse(self, other: Self) -> Self {
         let rank = |outcome| {
-            [Self::Done, Self::LeftOut, Self::Inconclusive, Self::Refused, Self::Failed]
+            [Self::Done, Self::Missed, Self::LeftOut, Self::Inconclusive, Self::Refused, Self::Failed]
                 .iter()
                 .position(|o| *o == outcome)
         };
@@ -137,6 +140,7 @@ mod tests {
         use Outcome::*;
         assert_eq!(Done.worse(LeftOut), LeftOut);
         assert_eq!(Inconclusive.worse(LeftOut), Inconclusive);
+        assert_eq!((Done.worse(Missed), Missed.worse(LeftOut)), (Missed, LeftOut));
         assert_eq!(LeftOut.worse(Failed), Failed);
         assert_eq!((Refused.worse(Failed), Inconclusive.worse(Refused)), (Failed, Refused));
         assert_eq!(Failed.worse(Done), Failed);

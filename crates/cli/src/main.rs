@@ -55,6 +55,7 @@ fn misread(error: &clap::Error) -> Failure {
 fn run(cli: Cli) -> Result<Outcome, Failure> {
     match cli.command {
         Command::Init(args) => commands::init::run(&cli.global, &args),
+        Command::Lint(args) => commands::lint::run(&cli.global, &args),
         Command::Completions { shell } => commands::meta::completions(shell),
         Command::Man { into } => commands::meta::man(&into),
         Command::FollowWatchdog => commands::watchdog::run(),
@@ -64,13 +65,13 @@ fn run(cli: Cli) -> Result<Outcome, Failure> {
 }
 
 fn dispatch(context: &Context, command: Command) -> Result<Outcome, Failure> {
-    match command {
-        Command::Rehearse(args) => commands::rehearse::run(context, &args),
-        Command::Backup(args) => commands::backup::run(context, &args),
     recording::recorded(context, recording::action_of(&command), || carry_out(context, command))
 }
 
 fn carry_out(context: &Context, command: Command) -> Result<Outcome, Failure> {
+    match command {
+        Command::Rehearse(args) => commands::rehearse::run(context, &args),
+        Command::Backup(args) => commands::backup::run(context, &args),
         Command::Follow(args) => commands::follow::run(context, &args),
         Command::Points(args) => commands::points::run(context, &args),
         Command::Ls(args) => commands::look::ls(context, &args),
@@ -87,11 +88,12 @@ fn carry_out(context: &Context, command: Command) -> Result<Outcome, Failure> {
         Command::Copy(args) => commands::copy::run(context, &args),
         Command::Key(command) => commands::key::run(context, &command),
         Command::Repo(command) => commands::repo::run(context, &command),
+        Command::Evidence(command) => commands::evidence::run(context, &command),
         Command::Wal(command) => commands::wal::run(context, &command),
         Command::Init(_)
+        | Command::Lint(_)
         | Command::Completions { .. }
         | Command::Man { .. }
-        Command::Evidence(command) => commands::evidence::run(context, &command),
         | Command::FollowWatchdog
         | Command::RehearseWriter { .. } => Ok(Outcome::Done),
     }

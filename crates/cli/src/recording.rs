@@ -82,7 +82,7 @@ fn of_outcome(outcome: Outcome) -> Option<lifeboat_evidence::Outcome> {
         Outcome::Failed => lifeboat_evidence::Outcome::Failed,
         Outcome::Inconclusive => lifeboat_evidence::Outcome::Inconclusive,
         Outcome::LeftOut => lifeboat_evidence::Outcome::LeftOut,
-        Outcome::Refused => return None,
+        Outcome::Refused | Outcome::Missed => return None,
     })
 }
 

@@ -9,6 +9,7 @@ pub(crate) mod import;
 pub(crate) mod init;
 pub(crate) mod keep;
 pub(crate) mod key;
+pub(crate) mod lint;
 pub(crate) mod look;
 pub(crate) mod meta;
 pub(crate) mod points;
