@@ -3,7 +3,7 @@
 use crate::live::Live;
 use crate::means::{Means, Trouble};
 use crate::record::What;
-use crate::state::State;
+use crate::state::{State, signs};
 use crate::task::copy_name;
 use lifeboat_base::clock::Clock;
 use lifeboat_plan::{CopyPlan, Plan};
@@ -76,8 +76,23 @@ impl House {
         }
         // Not under the lock: opening may take as long as a network does.
         let opened = self.means.repository()?;
+        self.note_key(&opened);
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         Ok(open.repository.get_or_insert(opened).clone())
+    }
+
+    /// Keeps with which key we sign there. A place that we may only read has none.
+    fn note_key(&self, opened: &Repository) {
+        let Ok(signer) = opened.writer() else { return };
+        let (repository, writer) = (opened.id().to_string(), signer.id().to_string());
+        let known = self.state.fact(&signs(&repository)).ok().flatten();
+        if known.as_deref() != Some(writer.as_str()) {
+            let kept = self.state.keep(self.clock.now(), What::Signs { repository, writer });
+            if let Err(error) = kept {
+                let error = lifeboat_base::report(&error);
+                self.say("controller", "not-kept", serde_json::json!({ "error": error }));
+            }
+        }
     }
 
     /// The repository, where it is open already.
@@ -105,6 +120,7 @@ impl House {
             )
         })?;
         let opened = self.means.copy(planned)?;
+        self.note_key(&opened);
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         Ok(open.copies.entry(name.to_owned()).or_insert(opened).clone())
     }

@@ -28,6 +28,7 @@ pub mod state;
 mod stream;
 mod survey;
 pub mod task;
+mod tell;
 
 pub use house::{House, Tell};
 pub use jobs::Done;

@@ -18,8 +18,12 @@ use std::time::Duration;
 pub const LISTEN: &str = "127.0.0.1:8377";
 /// A report so often: a stall must show within three seconds.
 const REPORT_EVERY: Duration = Duration::from_secs(1);
-/// What the disk and the state say is looked up so often.
+/// What the disk and the state say is looked up so often, and more often while everything begins.
 const LOOK_UP_EVERY: Duration = Duration::from_secs(30);
+const AT_FIRST_EVERY: Duration = Duration::from_secs(3);
+const AT_FIRST: Duration = Duration::from_secs(60);
+/// How long the threads are waited for when all of it ends.
+const ENDS_WITHIN: Duration = Duration::from_secs(2);
 
 /// Everything that is seen from outside, until it is dropped.
 #[derive(Debug)]
@@ -51,7 +55,12 @@ impl Outside {
                 .spawn(move || keep(&service, &reports, &stop))
         };
         let checking = health.start(house, &outside.reports, &stop);
-        for started in std::iter::once(reporting).chain(checking) {
+        let telling = {
+            let (house, reports, stop) = (house.clone(), outside.reports.clone(), stop.clone());
+            let tell = move || crate::tell::keep(&house, &reports, &stop);
+            std::thread::Builder::new().name("notify".to_owned()).spawn(tell)
+        };
+        for started in [reporting, telling].into_iter().chain(checking) {
             // What has started ends when `outside` is dropped.
             outside.threads.push(started.map_err(no_thread)?);
         }
@@ -72,6 +81,11 @@ impl Outside {
 impl Drop for Outside {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
+        let watch = Stopwatch::start();
+        // One that waits for a network is left behind: it changes nothing any more.
+        while watch.elapsed() < ENDS_WITHIN && !self.threads.iter().all(JoinHandle::is_finished) {
+            std::thread::sleep(Duration::from_millis(10));
+        }
         for thread in self.threads.drain(..).filter(JoinHandle::is_finished) {
             // It panicked: that has been told where it happened.
             let _ = thread.join();
@@ -84,9 +98,10 @@ fn no_thread(error: std::io::Error) -> Trouble {
 }
 
 fn keep(service: &Service, reports: &Reports, stop: &AtomicBool) {
-    let mut looked_up: Option<Stopwatch> = None;
+    let (begun, mut looked_up) = (Stopwatch::start(), None::<Stopwatch>);
     while !stop.load(Ordering::Relaxed) {
-        if looked_up.is_none_or(|watch| watch.elapsed() >= LOOK_UP_EVERY) {
+        let pause = if begun.elapsed() < AT_FIRST { AT_FIRST_EVERY } else { LOOK_UP_EVERY };
+        if looked_up.is_none_or(|watch| watch.elapsed() >= pause) {
             reports.look_up(service);
             looked_up = Some(Stopwatch::start());
         }

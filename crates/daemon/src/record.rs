@@ -35,6 +35,13 @@ pub enum What {
         /// The plan as it was read.
         plan: String,
     },
+    /// In a repository or a copy this host signs with a key: whoever recovers it knows which one to revoke.
+    Signs {
+        /// The identity of the repository or the copy.
+        repository: String,
+        /// The key's.
+        writer: String,
+    },
     /// The controller stopped as it was told to.
     Stopped,
     /// A job begins. Its number is that of this record.

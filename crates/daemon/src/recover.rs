@@ -114,11 +114,12 @@ pub fn recover(
         Trouble::new("the controller's records name no plan", "Start `lifeboat serve` with a plan instead.")
     })?;
     let until = records.last().map(|(_, record)| record.at);
+    let keys = keys_in(&records, &repository.id().to_string());
     let count = records.len() as u64;
     build(folder, records)?;
     reach("recover::state-built")?;
-    let lost = writers_of(repository, &controller.host, &repository.writer().map_err(trouble)?.id());
     let writer = repository.writer().map_err(trouble)?.id();
+    let lost = writers_of(repository, &controller.host, &keys, &writer);
     let adopted = adopt(repository, &writer, &lost)?;
     reach("recover::adopted")?;
     let mut revoked = Vec::new();
@@ -152,10 +153,27 @@ fn build(folder: &Path, records: Vec<(Sequence, Record)>) -> Result<(), Trouble>
     Ok(())
 }
 
-/// The lost host's writers that still may write.
-fn writers_of(repository: &Repository, host: &str, ours: &WriterId) -> Vec<(WriterId, EnrolledWriter)> {
+/// The keys with which a controller signed in this repository, by its own records.
+fn keys_in(records: &[(Sequence, Record)], repository: &str) -> BTreeSet<String> {
+    let signs = records.iter().filter_map(|(_, record)| match &record.what {
+        What::Signs { repository: at, writer } if at == repository => Some(writer.clone()),
+        _ => None,
+    });
+    signs.collect()
+}
+
+/// The lost host's writers that still may write: those that it said were its own, and those that have its name.
+fn writers_of(
+    repository: &Repository,
+    host: &str,
+    keys: &BTreeSet<String>,
+    ours: &WriterId,
+) -> Vec<(WriterId, EnrolledWriter)> {
     let listed = repository.writers().into_iter().map(|writer| (writer.public.id(), writer));
-    listed.filter(|(id, writer)| writer.name == host && writer.revoked.is_none() && id != ours).collect()
+    let is_lost = |id: &WriterId, writer: &EnrolledWriter| {
+        (writer.name == host || keys.contains(&id.to_string())) && writer.revoked.is_none() && id != ours
+    };
+    listed.filter(|(id, writer)| is_lost(id, writer)).collect()
 }
 
 /// A writer that may publish anything needs nothing; one that is bound is given what the lost one was bound to.

@@ -473,9 +473,15 @@ fn apply(transaction: &Transaction<'_>, sequence: Sequence, record: &Record) -> 
             run(ENDED_TASK, params![job, at, word, "null", false])
         }
         What::Looked { dataset, likeness } => run(SET_LIKENESS, params![dataset, likeness]),
+        What::Signs { repository, writer } => run(SET_FACT, params![signs(repository), writer]),
         What::Messages { queue } => run(SET_FACT, params!["messages", queue.to_string()]),
         What::Stopped | What::Led { .. } | What::Followed { .. } | What::Noted { .. } => Ok(()),
     }
+}
+
+/// The fact that says with which key this host signs in a repository.
+pub(crate) fn signs(repository: &str) -> String {
+    format!("signs {repository}")
 }
 
 const SET_FACT: &str = "INSERT INTO facts (name, value) VALUES (?1, ?2)
