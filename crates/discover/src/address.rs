@@ -93,7 +93,8 @@ fn place(text: &str, default_port: u16) -> Option<Place> {
     };
     let port = port.filter(|port| !port.is_empty()).map_or(Some(default_port), |port| port.parse().ok())?;
     let is_host = host.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | ':'));
-    is_host.then(|| Place::Server { host: host_name(host), port })
+    let is_named = host.is_empty() || host.contains(|c: char| c.is_ascii_alphanumeric() || c == ':');
+    (is_host && is_named).then(|| Place::Server { host: host_name(host), port })
 }
 
 /// A host's name in the one form in which names are compared.
@@ -237,6 +238,7 @@ mod tests {
             "https://hooks.example/T0/hunter2",
             "postgres://u:hun ter@h ost/",
             "postgres://u:p:hunter2",
+            "postgres://a@./b",
             "postgres://u:a@hunter2?b@db/app",
             "sqlite://",
             "sqlite:///:memory:",

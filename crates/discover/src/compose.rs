@@ -271,6 +271,8 @@ impl Container<'_> {
         probe.start_period = span("/start_period");
         probe.failures =
             number_at(check, "/retries").and_then(|count| count.try_into().ok()).filter(|count| *count > 0);
+        let (probe, remark) = probe::usable(probe);
+        service.remarks.extend(remark);
         service.probe = Some(probe);
     }
 

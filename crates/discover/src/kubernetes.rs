@@ -258,6 +258,8 @@ impl<'a> Cluster<'a> {
         probe.start_period = probe::seconds(number_at(check, "/initialDelaySeconds"));
         probe.failures = count("/failureThreshold");
         probe.successes = count("/successThreshold");
+        let (probe, remark) = probe::usable(probe);
+        service.remarks.extend(remark);
         service.probe = Some(probe);
     }
 

@@ -95,6 +95,20 @@ pub(crate) fn at(address: &HttpAddress) -> FoundProbe {
     FoundProbe { url: address.url(), ..FoundProbe::default() }
 }
 
+/// A probe that notices later than this is none: an hour of an RTO would be gone before anybody knows.
+const NOTICES_WITHIN: Span = Span::from_secs(15 * 60);
+
+/// A probe as a plan can use it: of one that asks too seldom only the address, and what is said of that.
+pub(crate) fn usable(probe: FoundProbe) -> (FoundProbe, Option<String>) {
+    let interval = probe.interval.unwrap_or(Span::from_secs(10));
+    let noticed = interval.times(probe.failures.unwrap_or(3)).plus(probe.timeout.unwrap_or_default());
+    if noticed <= NOTICES_WITHIN {
+        return (probe, None);
+    }
+    let remark = format!("its check would notice only after {noticed}: Lifeboat asks more often");
+    (FoundProbe { url: probe.url, ..FoundProbe::default() }, Some(remark))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -122,5 +136,19 @@ mod tests {
         let asks = |url: &str| http_address(url).unwrap().asks_liveness();
         assert!(asks("http://a/healthz") && asks("http://a/x/live/"));
         assert!(!asks("http://a/readyz") && !asks("http://a/health") && !asks("http://a/"));
+    }
+
+    #[test]
+    fn what_asks_too_seldom_gives_its_address_alone() {
+        let probe = |interval: &str| FoundProbe {
+            url: "http://a/ready".to_owned(),
+            interval: span(interval),
+            failures: Some(3),
+            ..FoundProbe::default()
+        };
+        assert_eq!(usable(probe("30s")), (probe("30s"), None));
+        let (usable, remark) = usable(probe("1h"));
+        assert_eq!((usable.url.as_str(), usable.interval, usable.failures), ("http://a/ready", None, None));
+        assert!(remark.unwrap().contains("3h"));
     }
 }

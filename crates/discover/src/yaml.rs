@@ -55,7 +55,11 @@ pub(crate) fn look(root: &Path, tree: &Tree, seen: &mut Sightings) -> Vec<Docume
         }
         match documents_of(&root.join(file)) {
             Ok(values) => {
-                documents.extend(values.into_iter().map(|value| Document { file: file.clone(), kind, value }));
+                documents.extend(values.into_iter().map(|value| Document {
+                    file: file.clone(),
+                    kind,
+                    value,
+                }));
             }
             Err(why) => seen.passed_over.push(passed(why, true)),
         }

@@ -2,6 +2,8 @@
 
 use crate::{DATABASE, Place};
 use proptest::prelude::*;
+use proptest::strategy::ValueTree;
+use proptest::test_runner::TestRunner;
 
 fn value() -> impl Strategy<Value = String> {
     let scheme = prop::sample::select(vec![
@@ -40,29 +42,77 @@ fn variable() -> impl Strategy<Value = (String, String)> {
     (name, value())
 }
 
+/// A text as JSON has it, which YAML reads as well.
+fn json(text: &str) -> String {
+    serde_json::Value::from(text).to_string()
+}
+
 fn scalar() -> impl Strategy<Value = String> {
-    let quoted = |text: String| format!("{text:?}").replace("\\u{", "").replace('}', "");
+    let quoted = |text: String| json(&text);
     prop_oneof![
         value().prop_map(quoted),
         "[0-9]{1,5}(:[0-9]{1,5})?".prop_map(|text| format!("\"{text}\"")),
-        "[a-z]{1,6}"
+        "[abc]",
+        prop::sample::select(vec!["./data:/x", "./uploads:/y:ro", "../out:/z", "d:/w"]).prop_map(json),
     ]
 }
 
 fn compose() -> impl Strategy<Value = String> {
-    let image = prop::sample::select(vec!["postgres:16", "redis", "app", "mongo:7", "minio/minio", "vault"]);
-    let service = ("[a-zA-Z._-]{1,6}", image, prop::collection::vec(scalar(), 0..4), "\\PC{0,20}");
+    let image = prop::sample::select(vec![
+        "postgres:16",
+        "redis",
+        "app",
+        "web/api:1",
+        "x",
+        "mongo:7",
+        "minio/minio",
+        "vault",
+    ]);
+    let name = prop_oneof!["[abc]", "[a-zA-Z._-]{1,6}"];
+    let service = (name, image, prop::collection::vec(scalar(), 0..4), "\\PC{0,20}");
     prop::collection::vec(service, 0..5).prop_map(|services| {
         let mut text = "services:\n".to_owned();
         for (name, image, scalars, check) in services {
             let list = scalars.join(", ");
             text.push_str(&format!(
                 "  \"{name}\":\n    image: {image}\n    ports: [{list}]\n    volumes: [{list}]\n    depends_on: [{list}]\n    \
-                 environment: {{A_URL: {}}}\n    healthcheck: {{test: {check:?}}}\n",
-                scalars.first().map_or("~", String::as_str)
+                 environment: {{A_URL: {}}}\n    healthcheck: {{test: {}}}\n",
+                scalars.first().map_or("~", String::as_str),
+                json(&check),
             ));
         }
         text
+    })
+}
+
+fn manifest() -> impl Strategy<Value = String> {
+    let kind = prop::sample::select(vec![
+        "Deployment",
+        "StatefulSet",
+        "CronJob",
+        "Service",
+        "ConfigMap",
+        "Secret",
+        "Pod",
+    ]);
+    let image = prop::sample::select(vec!["postgres", "app", "redis:7"]);
+    let part = (kind, "[a-c]", image, scalar(), scalar(), prop::option::of(0_u32..70_000));
+    prop::collection::vec(part, 1..5).prop_map(|parts| {
+        let documents = parts.iter().map(|(kind, name, image, one, other, port)| {
+            let port = port.map_or("http".to_owned(), |port| port.to_string());
+            let pod = format!(
+                "{{metadata: {{labels: {{app: {name}}}}}, spec: {{containers: [{{image: \"{image}\", \
+                 ports: [{{name: http, containerPort: {port}}}], env: [{{name: A_URL, value: {one}}}, \
+                 {{name: DATABASE_URL, valueFrom: {{secretKeyRef: {{name: {other}}}}}}}], envFrom: [{{configMapRef: \
+                 {{name: a}}}}], readinessProbe: {{httpGet: {{path: {other}, port: {port}}}, periodSeconds: {port}}}}}]}}}}"
+            );
+            format!(
+                "kind: {kind}\nmetadata: {{name: {name}, namespace: n}}\ndata: {{B_URL: {one}}}\nspec: {{selector: \
+                 {{app: {name}}}, ports: [{{port: 80, targetPort: {port}}}], template: {pod}, jobTemplate: {{spec: \
+                 {{template: {pod}}}}}}}\n"
+            )
+        });
+        documents.collect::<Vec<_>>().join("---\n")
     })
 }
 
@@ -77,6 +127,7 @@ fn file() -> impl Strategy<Value = (String, String)> {
             (".env".to_owned(), lines.join("\n"))
         }),
         compose().prop_map(|text| ("compose.yml".to_owned(), text)),
+        manifest().prop_map(|text| ("k8s/a.yaml".to_owned(), text)),
         "\\PC{0,60}".prop_map(|text| ("k8s/a.yaml".to_owned(), text)),
     ]
 }
@@ -86,9 +137,23 @@ fn is_possible(path: &str) -> bool {
     path.split('/').all(|part| part.len() < 200 && !matches!(part, "" | "." | ".."))
 }
 
-proptest! {
-    #![proptest_config(ProptestConfig { cases: 256, ..ProptestConfig::default() })]
+/// A test that finds nothing would prove nothing.
+#[test]
+fn the_generated_places_hold_something() {
+    let mut runner = TestRunner::deterministic();
+    let (mut datasets, mut services, mut unprotected) = (0, 0, 0);
+    for _ in 0..100 {
+        let files = prop::collection::vec(file(), 0..6).new_tree(&mut runner).unwrap().current();
+        let possible = files.iter().filter(|(path, _)| is_possible(path));
+        let found = possible.fold(Place::new(), |place, (path, content)| place.with(path, content)).look();
+        datasets += found.datasets.iter().filter(|dataset| dataset.engine.has_driver()).count();
+        unprotected += found.datasets.iter().filter(|dataset| !dataset.engine.has_driver()).count();
+        services += found.services.len();
+    }
+    assert!(datasets > 50 && services > 20 && unprotected > 20, "{datasets} {services} {unprotected}");
+}
 
+proptest! {
     #[test]
     fn what_is_written_is_a_sound_plan(
         variables in prop::collection::vec(variable(), 0..6),
