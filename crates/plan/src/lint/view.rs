@@ -16,7 +16,7 @@ use std::collections::{HashMap, HashSet};
 /// would otherwise cost the square of its size.
 const MOST_STEPS: usize = 500_000;
 /// So many unknown names are compared with all known ones.
-const MOST_SUGGESTIONS: u32 = 20;
+const MOST_SUGGESTIONS: u32 = 10;
 
 /// An objective, and the key that states it.
 #[derive(Clone, Debug)]
