@@ -43,7 +43,7 @@ pub(crate) fn run(global: &Global, args: &InitArgs) -> Result<Outcome, Failure> 
     let init = Init { dir: &args.dir, file: file.as_deref(), found: &found, text: &text, report: &report };
     output.result(|| init.json(), |out| init.text(out))?;
     for missed in found.passed_over.iter().filter(|passed| passed.is_missed) {
-        output.warn(&format!("not looked at: {}: {}", missed.path, missed.why));
+        output.warn(&format!("not looked at: {}: {}", shown(&missed.path), missed.why));
     }
     Ok(if found.passed_over.iter().any(|passed| passed.is_missed) { Outcome::LeftOut } else { Outcome::Done })
 }
@@ -99,6 +99,21 @@ fn write(file: &Path, text: &str, force: bool) -> Result<(), Failure> {
     }
 }
 
+/// Names that others chose, for a terminal: nothing that moves its cursor, and one line each.
+fn shown(text: &str) -> String {
+    text.replace(char::is_control, "\u{fffd}")
+}
+
+/// A word as a shell reads it back.
+fn word(text: &str) -> String {
+    let is_plain =
+        |c: char| c.is_alphanumeric() || matches!(c, '_' | '-' | '.' | '/' | ':' | '@' | '=' | ',');
+    if text.chars().all(is_plain) && !text.starts_with('-') {
+        return text.to_owned();
+    }
+    format!("'{}'", shown(text).replace('\'', r"'\''"))
+}
+
 /// What was done.
 struct Init<'a> {
     dir: &'a Path,
@@ -135,13 +150,13 @@ impl Init<'_> {
             writeln!(out, "\ndatasets")?;
         }
         for dataset in protected {
-            let seen = dataset.seen.first().map(ToString::to_string).unwrap_or_default();
+            let seen = dataset.seen.first().map(|seen| shown(&seen.to_string())).unwrap_or_default();
             writeln!(
                 out,
                 "  {:<24} {:<9} {:<32} {seen}",
                 dataset.name,
                 dataset.engine.word(),
-                dataset.store
+                shown(&dataset.store)
             )?;
         }
         Ok(())
@@ -152,7 +167,7 @@ impl Init<'_> {
             writeln!(out, "\nservices")?;
         }
         for service in &self.found.services {
-            let probe = service.probe.as_ref().map_or("no probe", |probe| probe.url.as_str());
+            let probe = service.probe.as_ref().map_or("no probe".to_owned(), |probe| shown(&probe.url));
             let needs =
                 if service.needs.is_empty() { "nothing".to_owned() } else { service.needs.join(", ") };
             writeln!(out, "  {:<24} needs {needs}; {probe}", service.name)?;
@@ -171,14 +186,14 @@ impl Init<'_> {
             writeln!(out, "  {}: this release has no driver for {}", dataset.name, dataset.engine.word())?;
         }
         for undone in &self.found.undone {
-            writeln!(out, "  {}: {}", undone.what, undone.why)?;
+            writeln!(out, "  {}: {}", shown(&undone.what), undone.why)?;
         }
         let mut aside = self.found.passed_over.iter().filter(|passed| !passed.is_missed).peekable();
         if aside.peek().is_some() {
             writeln!(out, "\nnot looked at")?;
         }
         for passed in aside {
-            writeln!(out, "  {}: {}", passed.path, passed.why)?;
+            writeln!(out, "  {}: {}", shown(&passed.path), passed.why)?;
         }
         Ok(())
     }
@@ -209,14 +224,18 @@ impl Init<'_> {
     fn steps(&self) -> Vec<(String, &'static str)> {
         let mut steps = Vec::new();
         if self.dir != Path::new(".") {
-            steps.push((format!("cd {}", self.dir.display()), "paths in the plan are meant from there"));
+            steps.push((
+                format!("cd {}", word(&self.dir.to_string_lossy())),
+                "paths in the plan are meant from there",
+            ));
         }
         let named = self.file.filter(|file| *file != self.dir.join(FILE_NAME)).map(PathBuf::from);
         let plan = named.map_or(String::new(), |file| {
-            format!(" --plan {}", std::path::absolute(&file).unwrap_or(file).display())
+            let file = std::path::absolute(&file).unwrap_or(file);
+            format!(" --plan {}", word(&file.to_string_lossy()))
         });
         steps.push((format!("lifeboat lint{plan}"), "what the plan promises, and what cannot be known yet"));
-        let target = self.rehearsed().map_or(String::new(), |dataset| format!(" {}", dataset.store));
+        let target = self.rehearsed().map_or(String::new(), |dataset| format!(" {}", word(&dataset.store)));
         steps
             .push((format!("lifeboat rehearse{target}"), "protect, restore and prove, without a repository"));
         if self.protected().next().is_some() {
@@ -281,5 +300,18 @@ impl Init<'_> {
             },
             "next": self.steps().iter().map(|(command, _)| command).collect::<Vec<_>>(),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_word_is_one_word_to_a_shell() {
+        assert_eq!(word("./a/b.db"), "./a/b.db");
+        assert_eq!(word("./it's; rm -r $HOME"), r"'./it'\''s; rm -r $HOME'");
+        assert_eq!(word("-x"), "'-x'");
+        assert!(!word("a\n\u{1b}[31m").contains(['\n', '\u{1b}']));
     }
 }
