@@ -36,6 +36,12 @@ impl Lead {
         self.leads.load(Ordering::SeqCst)
     }
 
+    /// Whether this host leads, as the repository has it now.
+    pub(crate) fn is_confirmed(&self) -> bool {
+        let held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        held.as_ref().is_some_and(|leadership| leadership.is_current().unwrap_or(false))
+    }
+
     /// The generation that we lead under.
     pub(crate) fn generation(&self) -> Option<u64> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map(Leadership::generation)

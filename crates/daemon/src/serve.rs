@@ -255,7 +255,7 @@ impl Service {
         streams.retain(|_, stream| !stream.has_ended());
         for name in house.plan.datasets.keys().filter(|name| is_ours(name)) {
             if !streams.contains_key(name) {
-                streams.insert(name.clone(), Stream::start(house, name));
+                streams.insert(name.clone(), Stream::start(house, &self.lead, name));
             }
         }
     }

@@ -2,7 +2,9 @@
 //! pause that grows; it ends for good only when it is told to.
 
 use crate::house::House;
+use crate::lead::Lead;
 use crate::means::Trouble;
+use crate::task::is_shared;
 use lifeboat_base::Secret;
 use lifeboat_base::clock::Stopwatch;
 use lifeboat_plan::{Ack, DatasetPlan, Mode};
@@ -12,6 +14,7 @@ use lifeboat_repository::ids::DatasetName;
 use lifeboat_store_postgres::synchronous::WatchdogEvent;
 use lifeboat_store_postgres::{
     DEFAULT_SPOOL_LIMIT_BYTES, Elsewhere, FollowEvent, PostgresStoreError, Spool, SpoolOwner, Spooling,
+    TakeOver,
 };
 use serde_json::{Value, json};
 use std::os::unix::ffi::OsStrExt;
@@ -41,12 +44,13 @@ pub(crate) struct Stream {
 
 impl Stream {
     /// Starts following a dataset.
-    pub(crate) fn start(house: &Arc<House>, dataset: &str) -> Self {
+    pub(crate) fn start(house: &Arc<House>, lead: &Arc<Lead>, dataset: &str) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let (house, name, flag) = (house.clone(), dataset.to_owned(), stop.clone());
+        let lead = lead.clone();
         let thread = std::thread::Builder::new()
             .name(format!("follow {name}"))
-            .spawn(move || supervise(&house, &name, &flag))
+            .spawn(move || supervise(&house, &lead, &name, &flag))
             .inspect_err(|_| {})
             .ok();
         Self { stop, thread }
@@ -79,11 +83,11 @@ pub(crate) fn is_followed(plan: &DatasetPlan) -> bool {
     is_continuous && plan.store_kind().is_none_or(|kind| kind == lifeboat_plan::StoreKind::Postgres)
 }
 
-fn supervise(house: &House, dataset: &str, stop: &AtomicBool) {
+fn supervise(house: &House, lead: &Arc<Lead>, dataset: &str, stop: &AtomicBool) {
     let mut pause = FIRST_PAUSE;
     while !stop.load(Ordering::Relaxed) {
         let watch = Stopwatch::start();
-        let ended = prepare(house, dataset).and_then(|plan| {
+        let ended = prepare(house, lead, dataset).and_then(|plan| {
             follow(&plan, stop, &mut |news| hear(house, dataset, news)).map_err(|e| Trouble::of(&e))
         });
         if stop.load(Ordering::Relaxed) {
@@ -110,7 +114,7 @@ pub(crate) fn sleep(pause: Duration, stop: &AtomicBool) {
     }
 }
 
-fn prepare(house: &House, dataset: &str) -> Result<FollowPlan, Trouble> {
+fn prepare(house: &House, lead: &Arc<Lead>, dataset: &str) -> Result<FollowPlan, Trouble> {
     let planned = house.plan.datasets.get(dataset).ok_or_else(|| {
         Trouble::new(
             format!("{dataset} is no dataset of the plan"),
@@ -142,6 +146,10 @@ fn prepare(house: &House, dataset: &str) -> Result<FollowPlan, Trouble> {
     } else {
         None
     };
+    // Whoever led before may be frozen, and the server would wait for it. One that thaws must not take it back: it asks
+    // the repository whether it still leads.
+    let lead = lead.clone();
+    let take_over = is_shared(planned).then(|| TakeOver::when(move || lead.is_confirmed()));
     Ok(FollowPlan {
         repository,
         dataset: name,
@@ -151,6 +159,7 @@ fn prepare(house: &House, dataset: &str) -> Result<FollowPlan, Trouble> {
         snapshots: true,
         spool,
         synchronous,
+        take_over,
     })
 }
 

@@ -239,7 +239,7 @@ fn up(status: health::Status) -> Option<f64> {
 fn jobs(report: &Report) -> Vec<Metric<'_>> {
     let figure = |figure: fn(&crate::report::JobReport) -> Option<f64>| {
         report.jobs.iter().map(move |job| {
-            let labels = [("job", job.name.as_str()), ("kind", job.kind.as_str())];
+            let labels = [("task", job.name.as_str()), ("kind", job.kind.as_str())];
             sample(labels, figure(job))
         })
     };

@@ -5,6 +5,7 @@ use super::answer::Answer;
 use super::fault::Fault;
 use super::parameter::Asked;
 use super::shapes::{Alive, Build, Check, Health, Readiness, Threads, ThreadsOfName};
+use lifeboat_plan::Plan;
 use lifeboat_watch::health::{Checker, Status};
 use lifeboat_watch::metrics::{Metric, Sample, exposition, metrics as metrics_of};
 use std::collections::BTreeMap;
@@ -118,21 +119,30 @@ pub(super) fn metrics(inner: &Inner, _: &Asked) -> Answered {
     let report = inner.report()?;
     let mut all = metrics_of(&report);
     let checks = inner.health.each(|name, checker, now| (name.to_owned(), checker.status(now)));
-    all.extend(of_the_service(&checks));
+    all.extend(of_the_service(&inner.house.plan, &checks));
     Ok(Answer::metrics(exposition(&all)))
 }
 
 /// What the report does not say.
-fn of_the_service(checks: &[(String, Status)]) -> Vec<Metric<'_>> {
+fn of_the_service<'a>(plan: &'a Plan, checks: &'a [(String, Status)]) -> Vec<Metric<'a>> {
     let known = checks.iter().filter(|(_, status)| *status != Status::Unknown);
     let up = known.map(|(name, status)| Sample {
         labels: vec![("check", name.as_str())],
         value: f64::from(u8::from(*status == Status::Up)),
     });
+    let ages = plan.datasets.iter().filter_map(|(name, dataset)| {
+        let most = dataset.prove.as_ref()?.max_age?.duration();
+        Some(Sample { labels: vec![("dataset", name.as_str())], value: most.as_secs_f64() })
+    });
     let build = Sample { labels: vec![("version", env!("CARGO_PKG_VERSION"))], value: 1.0 };
     let all = [
         ("lifeboat_build_info", "1, with the release as a label.", vec![build]),
         ("lifeboat_check_up", "Whether what the service stands on answers.", up.collect()),
+        (
+            "lifeboat_proof_age_max_seconds",
+            "How long ago the dataset may last have been proven.",
+            ages.collect(),
+        ),
     ];
     let metrics = all.into_iter().map(|(name, help, samples)| Metric { name, help, samples });
     metrics.filter(|metric| !metric.samples.is_empty()).collect()

@@ -222,7 +222,7 @@ impl EventShown {
                 ("leader".into(), "followed", json!({ "generation": generation }))
             }
             What::Noted { subject, event, detail } => (subject.clone(), event.as_str(), detail.clone()),
-            What::Looked { .. } | What::Messages { .. } => return None,
+            What::Looked { .. } | What::Messages { .. } | What::Signs { .. } => return None,
         };
         let detail = if detail.is_object() { detail } else { json!({}) };
         Some(Self { sequence, at: record.at.to_string(), subject, event: event.to_owned(), detail })
