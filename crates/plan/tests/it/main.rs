@@ -4,6 +4,7 @@
 mod anything;
 mod faults;
 mod many;
+mod measured;
 mod seeds;
 mod sound;
 
