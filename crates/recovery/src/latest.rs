@@ -44,7 +44,9 @@ pub fn prove_latest(
     // Who may not write reads without a pin.
     let _pin = repository
         .writer()
-        .and_then(|signer| ReaderPin::take(repository, &signer, std::slice::from_ref(&published.slot), "prove"))
+        .and_then(|signer| {
+            ReaderPin::take(repository, &signer, std::slice::from_ref(&published.slot), "prove")
+        })
         .ok();
     let mut proof = match &point {
         Some(path) => {

@@ -193,7 +193,8 @@ impl Samples {
     /// Those of each repository that this machine has measured anything of, without saying which one it is.
     pub fn all(state: &Path) -> Vec<Self> {
         let folders = fs::read_dir(state.join("samples")).into_iter().flatten().flatten();
-        let mut folders: Vec<PathBuf> = folders.map(|entry| entry.path()).filter(|path| path.is_dir()).collect();
+        let mut folders: Vec<PathBuf> =
+            folders.map(|entry| entry.path()).filter(|path| path.is_dir()).collect();
         folders.sort_unstable();
         folders.into_iter().map(|folder| Self { folder }).collect()
     }

@@ -34,7 +34,9 @@ pub use backup::{Asked, BackupOptions, TakenBackup, stream_backup};
 pub use cluster::Cluster;
 pub use error::{PostgresStoreError, Result};
 pub use facts::{FactError, SnapshotFacts, Tablespace};
-pub use follow::{FollowEvent, FollowOptions, FollowStatus, Follower, Following, SlotChoice, Spooling};
+pub use follow::{
+    FollowEvent, FollowOptions, FollowStatus, Follower, Following, SlotChoice, Spooling, TakeOver,
+};
 pub use host::{Elsewhere, SameHost, check_elsewhere};
 pub use pending::WalStretch;
 pub use proof::{AnswerError, Answers, TableRows, answer, question, verify_checksums};

@@ -152,7 +152,13 @@ impl Cover {
             Some(_) => SlotChoice::Permanent(name),
             None => SlotChoice::Temporary(temporary_slot()),
         };
-        let options = FollowOptions { server: source.server.clone(), slot, gather: GATHER, give_up: true };
+        let options = FollowOptions {
+            server: source.server.clone(),
+            slot,
+            gather: GATHER,
+            give_up: true,
+            take_over: None,
+        };
         let is_for_this_backup = matches!(options.slot, SlotChoice::Temporary(_));
         let (follower, events) = Follower::new(&source.repository, &source.dataset, options);
         let following = follower.handle();

@@ -54,7 +54,7 @@ pub(crate) fn run(context: &Context, args: &FollowArgs) -> Result<Outcome, Failu
 }
 
 /// Ends gracefully on SIGINT and SIGTERM; a second one ends at once.
-fn stop_on_signals() -> Result<Arc<AtomicBool>, Failure> {
+pub(crate) fn stop_on_signals() -> Result<Arc<AtomicBool>, Failure> {
     let stop = Arc::new(AtomicBool::new(false));
     for signal in [SIGINT, SIGTERM] {
         let at_once = signal_hook::flag::register_conditional_shutdown(signal, 1, stop.clone());
@@ -113,6 +113,8 @@ fn plan(
         snapshots: !args.no_snapshot,
         spool,
         synchronous: synchronous(context, dataset, text, args)?,
+        // A person who starts a second follower is told that there is a first one.
+        take_over: None,
     })
 }
 

@@ -14,7 +14,7 @@ use lifeboat_store_postgres::synchronous::{
 };
 use lifeboat_store_postgres::{
     Elsewhere, FollowEvent, FollowOptions, FollowStatus, Follower, Following, STORE, SlotChoice,
-    SnapshotFacts, Spooling, check_elsewhere, lineage, slot_name,
+    SnapshotFacts, Spooling, TakeOver, check_elsewhere, lineage, slot_name,
 };
 use lifeboat_wire_postgres::ConnectOptions;
 use std::fmt;
@@ -54,6 +54,8 @@ pub struct FollowPlan {
     pub spool: Option<Spooling>,
     /// Commits wait until they are acknowledged by us.
     pub synchronous: Option<Synchronous>,
+    /// Whether a session that holds the slot may be ended to have it.
+    pub take_over: Option<TakeOver>,
 }
 
 /// How commits wait for us, and for how long at most.
@@ -126,6 +128,7 @@ pub fn follow(plan: &FollowPlan, stop: &AtomicBool, tell: &mut dyn FnMut(FollowN
         // Where a spool acknowledges, nobody waits for what is published from it.
         gather: if plan.synchronous.is_some() && plan.spool.is_none() { Duration::ZERO } else { plan.gather },
         give_up: false,
+        take_over: plan.take_over.clone(),
     };
     let (follower, events) = Follower::through(&plan.repository, &plan.dataset, options, plan.spool.clone());
     let following = follower.handle();

@@ -158,6 +158,7 @@ pub(crate) fn follower(repository: &Arc<Repository>, url: &str) -> (Follower, Re
         slot: SlotChoice::Permanent(slot_name(&dataset())),
         gather: Duration::from_millis(50),
         give_up: false,
+        take_over: None,
     };
     Follower::new(repository, &dataset(), options)
 }

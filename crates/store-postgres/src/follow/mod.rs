@@ -53,6 +53,30 @@ pub struct FollowOptions {
     pub gather: Duration,
     /// End with the first error instead of connecting again.
     pub give_up: bool,
+    /// Whether a session that holds the slot may be ended to have it: asked each time that one does.
+    pub take_over: Option<TakeOver>,
+}
+
+/// Says whether a session of the server that holds our slot may be ended now: where we have replaced whoever holds
+/// it, and that one may be frozen or cut off, so that the server would wait for it.
+#[derive(Clone)]
+pub struct TakeOver(Arc<dyn Fn() -> bool + Send + Sync>);
+
+impl TakeOver {
+    /// Asks this each time.
+    pub fn when(may: impl Fn() -> bool + Send + Sync + 'static) -> Self {
+        Self(Arc::new(may))
+    }
+
+    pub(crate) fn may(&self) -> bool {
+        (self.0)()
+    }
+}
+
+impl std::fmt::Debug for TakeOver {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("TakeOver")
+    }
 }
 
 /// The slot that keeps WAL on the server until it is durable here.

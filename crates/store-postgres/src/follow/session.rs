@@ -11,7 +11,9 @@ use lifeboat_base::clock::Stopwatch;
 use lifeboat_base::failpoint;
 use lifeboat_postgres_wal::{Lsn, TimelineId};
 use lifeboat_repository::{LogError, RepositoryError};
-use lifeboat_wire_postgres::{Connection, PostgresError, SlotKind, StatusSender, StreamEvent, WalStream};
+use lifeboat_wire_postgres::{
+    Connection, PostgresError, Purpose, SlotKind, StatusSender, StreamEvent, WalStream,
+};
 use std::time::Duration;
 
 /// How long to wait for the server before looking whether to end or to tell it where we are.
@@ -20,6 +22,10 @@ const LOOK_UP: Duration = Duration::from_millis(100);
 const WAL_GONE: &str = "58P01";
 /// The SQLSTATE of a slot that was invalidated (`object_not_in_prerequisite_state`).
 const SLOT_LOST: &str = "55000";
+/// The SQLSTATE of a slot that somebody else uses (`object_in_use`).
+const SLOT_IN_USE: &str = "55006";
+/// A session that was ended lets go of its slot within so many waits.
+const LETS_GO_WITHIN: u32 = 50;
 /// The server is told where we are at least so often, and asked whether it is there.
 const TELL_EVERY: Duration = Duration::from_secs(1);
 
@@ -38,6 +44,8 @@ enum Ended {
     Stopped,
     /// The server does not have the WAL any more that was asked for.
     WalGone(Lsn, PostgresStoreError),
+    /// Somebody else's session held the slot, and was told to end.
+    TakenOver(PostgresStoreError),
 }
 
 /// How a connection begins.
@@ -66,10 +74,15 @@ impl Begin {
 /// Connects and follows until it is stopped or the connection ends. Where the server does not have the WAL any
 /// more that is next, the log goes on behind a hole.
 pub(super) fn run(follower: &Follower) -> Result<()> {
-    let mut begin = Begin::Overlapping;
+    let (mut begin, mut taken_over) = (Begin::Overlapping, 0);
     loop {
         match connected(follower, begin)? {
             Ended::Stopped => return Ok(()),
+            Ended::TakenOver(error) if taken_over == LETS_GO_WITHIN => return Err(error),
+            Ended::TakenOver(_) => {
+                taken_over += 1;
+                std::thread::sleep(LOOK_UP);
+            }
             Ended::WalGone(position, error) => begin = begin.without(position).ok_or(error)?,
         }
     }
@@ -117,6 +130,9 @@ fn connected(follower: &Follower, begin: Begin) -> Result<Ended> {
             drop_lost_slot(follower)?;
             return Ok(Ended::WalGone(first, error.into()));
         }
+        Err(error) if error.sqlstate() == Some(SLOT_IN_USE) && end_other_session(follower)? => {
+            return Ok(Ended::TakenOver(error.into()));
+        }
         Err(error) => return Err(error.into()),
     };
     loop {
@@ -134,6 +150,25 @@ fn connected(follower: &Follower, begin: Begin) -> Result<Ended> {
             Err(error) => return Err(error),
         }
     }
+}
+
+/// Ends the session that holds our slot, where we may; false where we may not. A role may end its own sessions.
+fn end_other_session(follower: &Follower) -> Result<bool> {
+    let SlotChoice::Permanent(name) = &follower.options.slot else { return Ok(false) };
+    if !follower.options.take_over.as_ref().is_some_and(super::TakeOver::may) {
+        return Ok(false);
+    }
+    let mut connection = Connection::open(&follower.options.server, Purpose::Sql)?;
+    // The name is one of ours: letters, digits and underscores.
+    let held = format!(
+        "select pg_terminate_backend(active_pid) from pg_replication_slots \
+         where slot_name = '{name}' and active_pid is not null"
+    );
+    if !connection.query(&held)?.is_empty() {
+        let text = format!("slot {name} was held by another session, which was ended: this host follows now");
+        follower.shared.say(FollowEvent::Warning { text });
+    }
+    Ok(true)
 }
 
 /// Goes on behind a hole, where the server has WAL again.

@@ -75,6 +75,7 @@ impl House {
             slot: SlotChoice::Permanent("lifeboat_app".to_owned()),
             gather: Duration::ZERO,
             give_up: false,
+            take_over: None,
         }
     }
 
