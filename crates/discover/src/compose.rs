@@ -2,7 +2,7 @@
 //! (<https://github.com/compose-spec/compose-spec>).
 
 use crate::address;
-use crate::found::{Engine, Evidence, PassedOver, Undone};
+use crate::found::{Engine, PassedOver, Sight, Undone};
 use crate::images::{engine_of, is_client};
 use crate::probe::{self, HttpAddress, http_address, liveness_remark};
 use crate::read;
@@ -63,12 +63,12 @@ impl Container<'_> {
             None => self.look_at_service(seen),
         }
         if is_client(&command) {
-            seen.undone.push(Undone::backups_of(self.name, self.evidence("command")));
+            seen.undone.push(Undone::backups_of(self.name, self.sight("command")));
         }
     }
 
-    fn evidence(&self, key: &str) -> Evidence {
-        Evidence::key(self.file, format!("services.{}.{key}", self.name))
+    fn sight(&self, key: &str) -> Sight {
+        Sight::key(self.file, format!("services.{}.{key}", self.name))
     }
 
     /// A command or the like, which is one text or a list of words.
@@ -98,7 +98,7 @@ impl Container<'_> {
             store.written.rank = Rank::Published;
         }
         store.written.remark = address_remark(engine, published.is_none().then_some(NETWORK));
-        store.seen.push(self.evidence("image"));
+        store.seen.push(self.sight("image"));
         seen.stores.push(store);
         let folders = self.mounts().into_iter().filter_map(|(mount, seen)| match mount {
             Mount::Folder(path) => Some((path, seen)),
@@ -113,14 +113,14 @@ impl Container<'_> {
             name: self.name.to_owned(),
             needs: self.depends_on(),
             ports: ports.iter().filter_map(|port| port.published).collect(),
-            seen: vec![Evidence::key(self.file, format!("services.{}", self.name))],
+            seen: vec![Sight::key(self.file, format!("services.{}", self.name))],
             ..SeenService::default()
         };
         for (name, value) in self.environment(seen) {
             self.address(&name, &value, &mut service, seen);
         }
-        for (mount, evidence) in self.mounts() {
-            self.mount(mount, evidence, &mut service, seen);
+        for (mount, sight) in self.mounts() {
+            self.mount(mount, sight, &mut service, seen);
         }
         self.probe(&ports, &mut service);
         let is_reached = !ports.is_empty() || self.definition.get("healthcheck").is_some();
@@ -178,13 +178,13 @@ impl Container<'_> {
         service.needs.extend(address.places.iter().cloned().map(Need::Store));
         let mut store = bare(&address);
         store.written.remark = address_remark(address.engine, Some(NETWORK));
-        store.seen.push(self.evidence(&format!("environment.{name}")));
+        store.seen.push(self.sight(&format!("environment.{name}")));
         seen.stores.push(store);
     }
 
-    fn mounts(&self) -> Vec<(Mount, Evidence)> {
+    fn mounts(&self) -> Vec<(Mount, Sight)> {
         let listed = items(self.definition.get("volumes"));
-        listed.filter_map(|item| Some((self.mount_of(item)?, self.evidence("volumes")))).collect()
+        listed.filter_map(|item| Some((self.mount_of(item)?, self.sight("volumes")))).collect()
     }
 
     /// Reads one volume, in its short or its long form. What is mounted read-only is no data of the service.
@@ -213,23 +213,23 @@ impl Container<'_> {
         }
     }
 
-    fn mount(&self, mount: Mount, evidence: Evidence, service: &mut SeenService, seen: &mut Sightings) {
+    fn mount(&self, mount: Mount, sight: Sight, service: &mut SeenService, seen: &mut Sightings) {
         match mount {
             Mount::Folder(path) => {
                 service.needs.push(Need::Below(path.clone()));
-                seen.mounts.push((path, evidence));
+                seen.mounts.push((path, sight));
             }
             Mount::Outside(path) if is_of_the_system(&path) => {}
             Mount::Outside(path) => seen.undone.push(Undone {
                 what: format!("the folder {path} of the service {}", self.name),
                 why: "it is outside of what was looked at: make it a dataset if it holds data".to_owned(),
-                seen: vec![evidence],
+                seen: vec![sight],
             }),
             Mount::Volume(name) => seen.undone.push(Undone {
                 what: format!("the volume {name} of the service {}", self.name),
                 why: "`docker volume inspect` says where it is: make that folder, or the databases in it, datasets"
                     .to_owned(),
-                seen: vec![evidence],
+                seen: vec![sight],
             }),
         }
     }

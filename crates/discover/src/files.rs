@@ -1,6 +1,6 @@
 //! Files that are data by themselves: SQLite databases, known by how they begin, and folders of uploads and the like.
 
-use crate::found::{Engine, Evidence, Undone};
+use crate::found::{Engine, Sight, Undone};
 use crate::naming::slug;
 use crate::read;
 use crate::sighting::{Place, SeenStore, Sightings, Written};
@@ -33,15 +33,15 @@ pub(crate) fn look(root: &Path, tree: &Tree, seen: &mut Sightings) {
     seen.stores.extend(databases.iter().map(|path| database(path)));
     let folders = data_folders(tree, seen);
     let engine_folders: Vec<String> = seen.engine_folders.iter().map(|(path, _)| path.clone()).collect();
-    for (path, evidence) in folders {
-        seen.stores.extend(folder(tree, &path, evidence, &databases, &engine_folders));
+    for (path, sight) in folders {
+        seen.stores.extend(folder(tree, &path, sight, &databases, &engine_folders));
     }
     for cluster in &tree.clusters {
         if !engine_folders.iter().any(|folder| is_below(cluster, folder)) {
             seen.undone.push(Undone {
                 what: format!("the data directory of a PostgreSQL server, {cluster}"),
                 why: "a running server's files are not copied: make the server's URL a dataset".to_owned(),
-                seen: vec![Evidence::Path(cluster.clone())],
+                seen: vec![Sight::Path(cluster.clone())],
             });
         }
     }
@@ -58,26 +58,26 @@ fn database(path: &str) -> SeenStore {
         variables: Vec::new(),
         exclude: Vec::new(),
         remarks: Vec::new(),
-        seen: vec![Evidence::Path(path.to_owned())],
+        seen: vec![Sight::Path(path.to_owned())],
     }
 }
 
 /// Folders of data, the outermost alone: those that are named so, and those that are mounted into services.
-fn data_folders(tree: &Tree, seen: &Sightings) -> Vec<(String, Vec<Evidence>)> {
+fn data_folders(tree: &Tree, seen: &Sightings) -> Vec<(String, Vec<Sight>)> {
     let is_named_so = |path: &&String| {
         path.split('/').count() <= MAX_DEPTH && DATA.contains(&name_of(path).to_ascii_lowercase().as_str())
     };
-    let named = tree.folders.iter().filter(is_named_so).map(|path| (path, Evidence::Path(path.clone())));
+    let named = tree.folders.iter().filter(is_named_so).map(|path| (path, Sight::Path(path.clone())));
     let mounted = seen.mounts.iter().filter(|(path, _)| tree.folders.contains(path));
-    let mounted = mounted.map(|(path, evidence)| (path, evidence.clone()));
+    let mounted = mounted.map(|(path, sight)| (path, sight.clone()));
     let mut all: Vec<_> = named.chain(mounted).filter(|(path, _)| !holds_code(tree, path)).collect();
     all.sort();
     all.dedup();
-    let mut folders: Vec<(String, Vec<Evidence>)> = Vec::new();
-    for (path, evidence) in all {
+    let mut folders: Vec<(String, Vec<Sight>)> = Vec::new();
+    for (path, sight) in all {
         match folders.iter_mut().find(|(outer, _)| is_below(path, outer)) {
-            Some((_, seen)) => seen.push(evidence),
-            None => folders.push((path.clone(), vec![evidence])),
+            Some((_, seen)) => seen.push(sight),
+            None => folders.push((path.clone(), vec![sight])),
         }
     }
     folders
@@ -92,7 +92,7 @@ fn holds_code(tree: &Tree, folder: &str) -> bool {
 fn folder(
     tree: &Tree,
     path: &str,
-    seen: Vec<Evidence>,
+    seen: Vec<Sight>,
     databases: &[&str],
     engine_folders: &[String],
 ) -> Option<SeenStore> {

@@ -95,7 +95,7 @@ pub struct FoundDataset {
     /// What a person should know of it.
     pub remarks: Vec<String>,
     /// Where it was seen.
-    pub seen: Vec<Evidence>,
+    pub seen: Vec<Sight>,
 }
 
 /// A service.
@@ -114,7 +114,7 @@ pub struct FoundService {
     /// What a person should know of it.
     pub remarks: Vec<String>,
     /// Where it was seen.
-    pub seen: Vec<Evidence>,
+    pub seen: Vec<Sight>,
 }
 
 /// Where a service says whether it is ready, and how often it is asked.
@@ -142,7 +142,7 @@ pub struct Undone {
     /// Why it is not in the plan, or what to do.
     pub why: String,
     /// Where it was seen.
-    pub seen: Vec<Evidence>,
+    pub seen: Vec<Sight>,
 }
 
 /// Something that was not looked at.
@@ -158,7 +158,7 @@ pub struct PassedOver {
 
 /// Where something was seen.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Evidence {
+pub enum Sight {
     /// A variable of the environment.
     Variable(String),
     /// A key of a file.
@@ -172,13 +172,13 @@ pub enum Evidence {
     Path(String),
 }
 
-impl Evidence {
+impl Sight {
     pub(crate) fn key(file: &str, key: impl Into<String>) -> Self {
         Self::Key { file: file.to_owned(), key: key.into() }
     }
 }
 
-impl fmt::Display for Evidence {
+impl fmt::Display for Sight {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Variable(name) => write!(f, "environment: {name}"),
@@ -200,7 +200,7 @@ pub(crate) fn text_of(path: &std::path::Path) -> Option<String> {
 
 impl Undone {
     /// Backups that another tool takes.
-    pub(crate) fn backups_of(name: &str, seen: Evidence) -> Self {
+    pub(crate) fn backups_of(name: &str, seen: Sight) -> Self {
         Self {
             what: format!("the backups that {name} takes"),
             why: "they are another tool's: `lifeboat import` takes them in".to_owned(),

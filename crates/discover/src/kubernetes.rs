@@ -2,7 +2,7 @@
 //! (<https://kubernetes.io/docs/reference/kubernetes-api/>).
 
 use crate::address;
-use crate::found::{Engine, Evidence, Undone};
+use crate::found::{Engine, Sight, Undone};
 use crate::images::{engine_of, is_client};
 use crate::naming::slug;
 use crate::probe::{self, HttpAddress, liveness_remark};
@@ -63,9 +63,9 @@ fn is_list(value: &Value) -> bool {
 }
 
 impl<'a> Manifest<'a> {
-    fn evidence(&self, key: &str) -> Evidence {
+    fn sight(&self, key: &str) -> Sight {
         let dot = if key.is_empty() { "" } else { "." };
-        Evidence::key(self.file, format!("{} {}{dot}{key}", self.kind, self.name))
+        Sight::key(self.file, format!("{} {}{dot}{key}", self.kind, self.name))
     }
 
     /// What its pods are made from.
@@ -124,7 +124,7 @@ impl<'a> Cluster<'a> {
     fn workload(&self, manifest: &Manifest<'a>, seen: &mut Sightings) {
         let mut service = SeenService {
             name: manifest.name.to_owned(),
-            seen: vec![manifest.evidence("")],
+            seen: vec![manifest.sight("")],
             ports: self.service_of(manifest).map(ports_of).unwrap_or_default(),
             ..SeenService::default()
         };
@@ -134,7 +134,7 @@ impl<'a> Cluster<'a> {
             let command = words(container, "command") + " " + &words(container, "args");
             let engine = text_at(container, "/image").as_deref().and_then(engine_of);
             if is_client(&command) {
-                seen.undone.push(Undone::backups_of(manifest.name, manifest.evidence("containers.command")));
+                seen.undone.push(Undone::backups_of(manifest.name, manifest.sight("containers.command")));
             } else if let Some(engine) = engine {
                 is_store = true;
                 let host = self.host_of(manifest);
@@ -176,7 +176,7 @@ impl<'a> Cluster<'a> {
         }
         store.hints.push(slug(manifest.name));
         store.written.remark = address_remark(engine, Some(CLUSTER));
-        store.seen.push(manifest.evidence(key));
+        store.seen.push(manifest.sight(key));
         seen.stores.push(store);
     }
 
@@ -231,7 +231,7 @@ impl<'a> Cluster<'a> {
             service.needs.extend(address.places.iter().cloned().map(Need::Store));
             let mut store = bare(&address);
             store.written.remark = address_remark(address.engine, Some(CLUSTER));
-            store.seen.push(manifest.evidence(&format!("env.{name}")));
+            store.seen.push(manifest.sight(&format!("env.{name}")));
             seen.stores.push(store);
         }
     }
@@ -281,22 +281,21 @@ impl<'a> Cluster<'a> {
 
     /// Says each secret once, with the keys that are asked of it.
     fn say_secrets(&self, manifests: &[Manifest<'a>], seen: &mut Sightings) {
-        let mut secrets: BTreeMap<String, Vec<Evidence>> = BTreeMap::new();
+        let mut secrets: BTreeMap<String, Vec<Sight>> = BTreeMap::new();
         for manifest in manifests {
             if SECRETS.contains(&manifest.kind) {
-                secrets.entry(manifest.name.to_owned()).or_default().push(manifest.evidence(""));
+                secrets.entry(manifest.name.to_owned()).or_default().push(manifest.sight(""));
             }
             for container in manifest.containers() {
                 for (variable, source) in self.variables(container) {
                     if let Source::Secret(secret) = source {
-                        let evidence = manifest.evidence(&format!("env.{variable}"));
-                        secrets.entry(secret).or_default().push(evidence);
+                        let sight = manifest.sight(&format!("env.{variable}"));
+                        secrets.entry(secret).or_default().push(sight);
                     }
                 }
                 let whole =
                     items(container.get("envFrom")).filter_map(|from| text_at(from, "/secretRef/name"));
-                whole
-                    .for_each(|secret| secrets.entry(secret).or_default().push(manifest.evidence("envFrom")));
+                whole.for_each(|secret| secrets.entry(secret).or_default().push(manifest.sight("envFrom")));
             }
         }
         seen.undone.extend(secrets.into_iter().map(|(name, seen)| Undone {
@@ -353,7 +352,7 @@ fn volumes(manifest: &Manifest<'_>, seen: &mut Sightings) {
             what: format!("the volume claim {claim} of {} {}", manifest.kind, manifest.name),
             why: "volumes of a cluster are read only where they are mounted: make the folder there a dataset"
                 .to_owned(),
-            seen: vec![manifest.evidence("volumes")],
+            seen: vec![manifest.sight("volumes")],
         }
     }));
 }

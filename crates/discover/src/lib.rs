@@ -29,7 +29,7 @@ mod walk;
 mod write;
 mod yaml;
 
-pub use found::{Engine, Evidence, Found, FoundDataset, FoundProbe, FoundService, PassedOver, Undone};
+pub use found::{Engine, Found, FoundDataset, FoundProbe, FoundService, PassedOver, Sight, Undone};
 pub use write::{Kept, plan_text};
 
 /// What is looked at.

@@ -1,6 +1,6 @@
 //! What single places say, before it is brought together: the same store may be seen in many of them.
 
-use crate::found::{Engine, Evidence, FoundProbe, PassedOver, Undone};
+use crate::found::{Engine, FoundProbe, PassedOver, Sight, Undone};
 
 /// What all places said, in the order in which they were looked at.
 #[derive(Clone, Debug, Default)]
@@ -8,9 +8,9 @@ pub(crate) struct Sightings {
     pub(crate) stores: Vec<SeenStore>,
     pub(crate) services: Vec<SeenService>,
     /// Folders that are mounted into a service: data, unless they hold code.
-    pub(crate) mounts: Vec<(String, Evidence)>,
+    pub(crate) mounts: Vec<(String, Sight)>,
     /// Folders that the engine of a store writes: never copied as files.
-    pub(crate) engine_folders: Vec<(String, Evidence)>,
+    pub(crate) engine_folders: Vec<(String, Sight)>,
     pub(crate) undone: Vec<Undone>,
     pub(crate) passed_over: Vec<PassedOver>,
 }
@@ -29,7 +29,7 @@ pub(crate) struct SeenStore {
     pub(crate) variables: Vec<String>,
     pub(crate) exclude: Vec<String>,
     pub(crate) remarks: Vec<String>,
-    pub(crate) seen: Vec<Evidence>,
+    pub(crate) seen: Vec<Sight>,
 }
 
 /// How a plan may write a store.
@@ -79,7 +79,7 @@ pub(crate) struct SeenService {
     pub(crate) probe: Option<FoundProbe>,
     pub(crate) ports: Vec<u16>,
     pub(crate) remarks: Vec<String>,
-    pub(crate) seen: Vec<Evidence>,
+    pub(crate) seen: Vec<Sight>,
 }
 
 /// What a service needs, as it says it.

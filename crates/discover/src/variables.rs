@@ -2,7 +2,7 @@
 
 use crate::address::{self, Address};
 use crate::files::is_database;
-use crate::found::{Engine, Evidence, PassedOver, Undone, written_path};
+use crate::found::{Engine, PassedOver, Sight, Undone, written_path};
 use crate::naming::slug;
 use crate::read;
 use crate::sighting::{Place, Rank, SeenStore, Sightings, Written};
@@ -75,9 +75,9 @@ pub(crate) fn look(surroundings: &Surroundings, tree: &Tree, seen: &mut Sighting
     let mut known = Known { environment: surroundings.variables.clone(), file: BTreeMap::new() };
     let mut look = Look { root: &surroundings.root, tree, seen, claimed: BTreeMap::new() };
     for (name, value) in &surroundings.variables {
-        look.variable(name, value, Evidence::Variable(name.clone()), "", Source::Environment);
+        look.variable(name, value, Sight::Variable(name.clone()), "", Source::Environment);
     }
-    look.postgres_variables(&surroundings.variables, |name| Evidence::Variable(name.to_owned()));
+    look.postgres_variables(&surroundings.variables, |name| Sight::Variable(name.to_owned()));
     for file in tree.files.iter().filter(|path| is_env_file(name_of(path))) {
         let variables = look.env_file(file);
         if file == ".env" {
@@ -107,7 +107,7 @@ struct Look<'a> {
 }
 
 impl Look<'_> {
-    fn variable(&mut self, name: &str, value: &str, seen: Evidence, folder: &str, source: Source) {
+    fn variable(&mut self, name: &str, value: &str, seen: Sight, folder: &str, source: Source) {
         if !holds_address(name) {
             return;
         }
@@ -121,7 +121,7 @@ impl Look<'_> {
     }
 
     /// A SQLite database that a variable names.
-    fn database(&mut self, name: &str, path: &str, seen: Evidence, folder: &str) {
+    fn database(&mut self, name: &str, path: &str, seen: Sight, folder: &str) {
         let below = walk::below_root(self.root, Path::new(path)).or_else(|| resolve(folder, path));
         match below.filter(|path| self.tree.files.contains(path) && is_database(&self.root.join(path))) {
             Some(path) => self.seen.stores.push(SeenStore {
@@ -144,7 +144,7 @@ impl Look<'_> {
     }
 
     /// The variables by which libpq finds a server.
-    fn postgres_variables(&mut self, variables: &BTreeMap<String, String>, seen: impl Fn(&str) -> Evidence) {
+    fn postgres_variables(&mut self, variables: &BTreeMap<String, String>, seen: impl Fn(&str) -> Sight) {
         let value = |name: &str| variables.get(name).map(String::as_str).filter(|value| !value.is_empty());
         let Some(host) = value("PGHOST").filter(|host| !host.starts_with('/')) else { return };
         let text = format!(
@@ -174,14 +174,14 @@ impl Look<'_> {
         };
         let variables = parse_env(&text);
         for (name, value) in &variables {
-            self.variable(name, value, Evidence::key(file, name), parent_of(file), Source::File);
+            self.variable(name, value, Sight::key(file, name), parent_of(file), Source::File);
         }
-        self.postgres_variables(&variables, |name| Evidence::key(file, name));
+        self.postgres_variables(&variables, |name| Sight::key(file, name));
         if variables.keys().any(|name| is_secret(name)) {
             self.seen.undone.push(Undone {
                 what: format!("the secrets in {file}"),
                 why: "there is no driver for secrets yet: keep them where they outlive this host".to_owned(),
-                seen: vec![Evidence::Path(file.to_owned())],
+                seen: vec![Sight::Path(file.to_owned())],
             });
         }
         variables
@@ -200,7 +200,7 @@ fn holds_address(name: &str) -> bool {
     is_named_so && !name.starts_with("LIFEBOAT_")
 }
 
-fn of_variable(name: &str, address: &Address, seen: Evidence, source: Source, is_claimed: bool) -> SeenStore {
+fn of_variable(name: &str, address: &Address, seen: Sight, source: Source, is_claimed: bool) -> SeenStore {
     let mut store = SeenStore { seen: vec![seen.clone()], ..bare(address) };
     store.hints.push(slug(stem(name)));
     if is_claimed {

@@ -3,7 +3,7 @@
 //! What is written parses and lints without contradiction or hazard: where only a person can decide, it says so in
 //! a comment and promises nothing.
 
-use crate::found::{Engine, Evidence, Found, FoundDataset, FoundProbe, FoundService};
+use crate::found::{Engine, Found, FoundDataset, FoundProbe, FoundService, Sight};
 use lifeboat_plan::StoreKind;
 use std::fmt::Display;
 
@@ -250,7 +250,7 @@ impl Text {
         self.line(&format!("{hidden}host = {}", quoted(host)));
     }
 
-    fn seen(&mut self, seen: &[Evidence]) {
+    fn seen(&mut self, seen: &[Sight]) {
         self.comment(&format!("Seen in {}", joined(seen)));
     }
 
@@ -285,7 +285,7 @@ mod tests {
             exclude: vec![hostile.to_owned()],
             names: vec![hostile.to_owned()],
             remarks: vec![hostile.to_owned()],
-            seen: vec![Evidence::Path(hostile.to_owned())],
+            seen: vec![Sight::Path(hostile.to_owned())],
         };
         let found = Found {
             system: hostile.to_owned(),

@@ -17,6 +17,9 @@ use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
+/// How many of the things that were passed over a person is shown.
+const SHOWN: usize = 20;
+
 pub(crate) fn run(global: &Global, args: &InitArgs) -> Result<Outcome, Failure> {
     let output = Output { json: global.json, quiet: global.quiet };
     let file = args.out.clone().or_else(|| global.plan.clone()).unwrap_or_else(|| args.dir.join(FILE_NAME));
@@ -42,10 +45,20 @@ pub(crate) fn run(global: &Global, args: &InitArgs) -> Result<Outcome, Failure> 
     }
     let init = Init { dir: &args.dir, file: file.as_deref(), found: &found, text: &text, report: &report };
     output.result(|| init.json(), |out| init.text(out))?;
-    for missed in found.passed_over.iter().filter(|passed| passed.is_missed) {
-        output.warn(&format!("not looked at: {}: {}", shown(&missed.path), missed.why));
+    let missed: Vec<String> = not_looked_at(&found, true).collect();
+    for line in missed.iter().take(SHOWN) {
+        output.warn(&format!("not looked at: {line}"));
     }
-    Ok(if found.passed_over.iter().any(|passed| passed.is_missed) { Outcome::LeftOut } else { Outcome::Done })
+    if missed.len() > SHOWN {
+        output.warn(&format!("not looked at: {} more, which --json lists", missed.len() - SHOWN));
+    }
+    Ok(if missed.is_empty() { Outcome::Done } else { Outcome::LeftOut })
+}
+
+/// What was passed over: what might have held something, or what by its name does not.
+fn not_looked_at(found: &Found, is_missed: bool) -> impl Iterator<Item = String> {
+    let passed = found.passed_over.iter().filter(move |passed| passed.is_missed == is_missed);
+    passed.map(|passed| format!("{}: {}", shown(&passed.path), passed.why))
 }
 
 /// Variables that are text: an address is.
@@ -188,14 +201,16 @@ impl Init<'_> {
         for undone in &self.found.undone {
             writeln!(out, "  {}: {}", shown(&undone.what), undone.why)?;
         }
-        let mut aside = self.found.passed_over.iter().filter(|passed| !passed.is_missed).peekable();
-        if aside.peek().is_some() {
+        let lines: Vec<String> =
+            not_looked_at(self.found, false).map(|passed| format!("  {passed}")).collect();
+        if !lines.is_empty() {
             writeln!(out, "\nnot looked at")?;
         }
-        for passed in aside {
-            writeln!(out, "  {}: {}", shown(&passed.path), passed.why)?;
+        lines.iter().take(SHOWN).try_for_each(|line| writeln!(out, "{line}"))?;
+        match lines.len().saturating_sub(SHOWN) {
+            0 => Ok(()),
+            more => writeln!(out, "  {more} more, which --json lists"),
         }
-        Ok(())
     }
 
     /// What lint says, in one line: a first plan holds nothing that it objects to.
@@ -260,7 +275,7 @@ impl Init<'_> {
 
     fn json(&self) -> Value {
         let seen =
-            |seen: &[lifeboat_discover::Evidence]| seen.iter().map(ToString::to_string).collect::<Vec<_>>();
+            |seen: &[lifeboat_discover::Sight]| seen.iter().map(ToString::to_string).collect::<Vec<_>>();
         let datasets = self.found.datasets.iter().map(|dataset| {
             json!({
                 "name": dataset.name, "store": dataset.store, "engine": dataset.engine.word(),

@@ -106,3 +106,19 @@ fn another_folder_can_be_looked_at() {
     let ran = run(&place, &["init", "app"], &[]).expect(0);
     assert!(ran.stdout.contains("cd app") && place.path("app/lifeboat.toml").exists(), "{}", ran.stdout);
 }
+
+#[test]
+fn a_long_list_of_what_was_passed_over_is_cut() {
+    let place = Place::empty();
+    for number in 0..30 {
+        place.write(&format!("k8s/{number:02}.yaml"), "kind: {{ .Kind }}\n");
+        place.write(&format!("service-{number:02}/tests/a.txt"), "x");
+    }
+    let ran = run(&place, &["init"], &[]).expect(5);
+    assert_eq!(ran.stderr.matches("it is a template").count(), 20, "{}", ran.stderr);
+    assert!(ran.stderr.contains("10 more"), "{}", ran.stderr);
+    assert_eq!(ran.stdout.matches("by its name it is for tests").count(), 20, "{}", ran.stdout);
+    let json: Value =
+        serde_json::from_str(&run(&place, &["init", "--force", "--json"], &[]).expect(5).stdout).unwrap();
+    assert_eq!(json["not_looked_at"].as_array().unwrap().len(), 60);
+}

@@ -1,7 +1,7 @@
 //! Systems in the shapes that people give them: compose on one host, manifests in a cluster, SQLite beside a process.
 
 use crate::{DATABASE, Place, compare};
-use lifeboat_discover::{Engine, Evidence};
+use lifeboat_discover::{Engine, Sight};
 use std::path::PathBuf;
 
 const COMPOSE: &str = r#"
@@ -220,7 +220,7 @@ fn libpq_finds_its_server_by_variables() {
         Place::new().variable("PGHOST", "db-1").variable("PGUSER", "app").variable("PGPASSWORD", "hunter2");
     let (found, text, plan) = place.plan();
     assert_eq!(plan.datasets["postgres"].store, "postgres://app@db-1");
-    assert_eq!(found.datasets[0].seen, ["PGHOST", "PGUSER"].map(|name| Evidence::Variable(name.to_owned())));
+    assert_eq!(found.datasets[0].seen, ["PGHOST", "PGUSER"].map(|name| Sight::Variable(name.to_owned())));
     assert!(!text.contains("hunter2"));
 }
 
