@@ -279,6 +279,8 @@ fn every_command_explains_itself() {
     seen.run(&["--help"]).run(&["--version"]).run(&[]).run(&["nonsense"]).run(&["restore", "--json"]);
     for command in [
         "rehearse",
+        "init",
+        "lint",
         "backup",
         "points",
         "ls",
