@@ -51,7 +51,10 @@ impl Serving {
                 Err(RecvTimeoutError::Disconnected) => break,
             }
         }
-        panic!("it was waited for in vain; said before: {:#?}", self.said.iter().rev().take(20).collect::<Vec<_>>());
+        panic!(
+            "it was waited for in vain; said before: {:#?}",
+            self.said.iter().rev().take(20).collect::<Vec<_>>()
+        );
     }
 
     /// Waits until a task ended so.
@@ -298,7 +301,8 @@ impl Two {
     }
 
     fn serve(&self, host: &str) -> Serving {
-        let mut command = self.place.command(&["serve", "--json", "--plan", "plan.toml", "--this-host", host]);
+        let mut command =
+            self.place.command(&["serve", "--json", "--plan", "plan.toml", "--this-host", host]);
         command
             .env("LIFEBOAT_STATE", self.place.path(&format!("state-{host}")))
             .env("PGHOST", self.cluster.socket_dir())
@@ -366,11 +370,16 @@ fn one_of_two_leads_through_kills_and_freezes() {
         let mut took = Vec::new();
         for round in 0..2 * rounds {
             let is_frozen = round >= rounds;
-            leader.signal(if is_frozen { rustix::process::Signal::STOP } else { rustix::process::Signal::KILL });
+            leader.signal(if is_frozen {
+                rustix::process::Signal::STOP
+            } else {
+                rustix::process::Signal::KILL
+            });
             let begun = Instant::now();
             other.until(led);
-            took.push(begun.elapsed().as_secs_f64());
+            let led_after = begun.elapsed().as_secs_f64();
             other.until(|event| event["subject"] == "app" && event["event"] == "streaming");
+            took.push((led_after, begun.elapsed().as_secs_f64()));
             if is_frozen {
                 leader.signal(rustix::process::Signal::CONT);
                 leader.until(|event| event["subject"] == "leader" && event["event"] == "followed");
@@ -381,8 +390,9 @@ fn one_of_two_leads_through_kills_and_freezes() {
             std::mem::swap(&mut leader, &mut other);
             hosts.swap(0, 1);
         }
-        let longest = took.iter().copied().fold(0.0, f64::max);
-        eprintln!("takeovers took {took:.1?} s, the longest {longest:.1}");
+        let longest =
+            took.iter().fold((0.0, 0.0), |(a, b), (led, streams)| (f64::max(a, *led), f64::max(b, *streams)));
+        eprintln!("seconds until another led and streamed: {took:.1?}; the longest {longest:.1?}");
         writer.stop()
     });
     // Whatever led, what the server was told is durable is there: one stretch, and every row in it.
