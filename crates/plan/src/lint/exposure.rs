@@ -26,7 +26,7 @@ pub(super) fn host(view: &View<'_>, found: &mut Found) {
         let mut sum = to_repository(view, name, protect);
         if view.is_beside(dataset) {
             // Both are lost at once: what is left is in a copy.
-            let Some(copy) = best_copy(view, view.plan.copies.iter().enumerate()) else { continue };
+            let Some(copy) = best_copy(view, |_| true) else { continue };
             sum.extend(copy);
         }
         found.extend(judged(Rule::RpoHost, name, "its host", &limit, sum, protect));
@@ -82,11 +82,19 @@ fn to_copy(view: &View<'_>, place: usize, copy: &CopyPlan) -> Sum {
     sum
 }
 
-/// The copy that is behind the least.
-fn best_copy<'a>(view: &View<'_>, copies: impl Iterator<Item = (usize, &'a CopyPlan)>) -> Option<Sum> {
-    copies
-        .map(|(place, copy)| to_copy(view, place, copy))
-        .min_by_key(|sum| (sum.total(), sum.missing().len()))
+/// What each copy adds, with its place in the plan: first the one that is behind the least.
+fn copies_by_lag(view: &View<'_>) -> Vec<(usize, Sum)> {
+    let sums = view.plan.copies.iter().enumerate().map(|(place, copy)| (place, to_copy(view, place, copy)));
+    let mut sums: Vec<(usize, Sum)> = sums.collect();
+    sums.sort_by_key(|(_, sum)| (sum.total(), sum.missing().len()));
+    sums
+}
+
+/// The copy that is behind the least, of those that are meant.
+fn best_copy(view: &View<'_>, is_meant: impl Fn(&CopyPlan) -> bool) -> Option<Sum> {
+    let copies = view.copies_by_lag.get_or_init(|| copies_by_lag(view));
+    let best = copies.iter().find(|(place, _)| view.plan.copies.get(*place).is_some_and(&is_meant));
+    best.map(|(_, sum)| sum.clone())
 }
 
 fn judged(
@@ -163,7 +171,7 @@ fn without_repository(
     protect: &ProtectPlan,
     limit: &Limit,
 ) -> Option<Finding> {
-    let copied = best_copy(view, view.plan.copies.iter().enumerate()).map(|copy| {
+    let copied = best_copy(view, |_| true).map(|copy| {
         let mut sum = to_repository(view, name, protect);
         sum.extend(copy);
         sum
@@ -197,8 +205,7 @@ fn without_region(
     let is_away = |region: Option<&str>| region.is_some_and(|region| region != home);
     let there = || to_repository(view, name, protect);
     let repository = is_away(view.region_of_repository()).then(there);
-    let copies = view.plan.copies.iter().enumerate().filter(|(_, copy)| is_away(copy.region.as_deref()));
-    let copied = best_copy(view, copies).map(|copy| {
+    let copied = best_copy(view, |copy| is_away(copy.region.as_deref())).map(|copy| {
         let mut sum = there();
         sum.extend(copy);
         sum

@@ -15,7 +15,7 @@ use std::collections::{HashMap, HashSet};
 pub(super) fn lives(view: &View<'_>, found: &mut Found) {
     for (name, key) in &view.plan.keys {
         let place = format!("keys.{}", part(name));
-        if key.kept_in.is_none() {
+        if key.kept_in.is_none() && !key.protects.is_empty() {
             let what = format!(
                 "where key {name} is kept is said nowhere: without it {} cannot be read",
                 key.protects.join(", ")

@@ -91,7 +91,7 @@ fn perhaps_on_host(url: &str, names: &[&str]) -> Option<Finding> {
 
 fn in_region(view: &View<'_>, names: &[&str]) -> Option<Finding> {
     let region = view.region_of_repository()?;
-    let is_away = view.plan.copies.iter().any(|copy| copy.region.as_deref().is_some_and(|own| own != region));
+    let is_away = view.is_copied_away_from(region);
     let leaves = view.plan.failovers.values().any(|failover| failover.from == region);
     (!names.is_empty() && !is_away && !leaves).then(|| {
         let what = format!(

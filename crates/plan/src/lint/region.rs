@@ -37,14 +37,16 @@ fn judged(
     key: String,
 ) -> Option<Finding> {
     let replica = dataset.replica.as_ref().map(|replica| replica.region.as_str());
-    let copies = view.plan.copies.iter().map(|copy| copy.region.as_deref());
-    let repository = view.plan.repository.iter().map(|_| view.region_of_repository());
-    let places: Vec<Option<&str>> = replica.map(Some).into_iter().chain(copies).chain(repository).collect();
-    if places.iter().flatten().any(|region| *region != home) {
+    let repository = view.plan.repository.as_ref().map(|_| view.region_of_repository());
+    let is_away = |region: &str| region != home;
+    if replica.is_some_and(is_away)
+        || repository.flatten().is_some_and(is_away)
+        || view.is_copied_away_from(home)
+    {
         return None;
     }
     let hint = format!("Add a copy with a region other than {home}, or a replica there.");
-    if places.contains(&None) {
+    if repository == Some(None) || view.has_copy_without_region() {
         let what = format!(
             "{name} {reason}; whether anything outside of it holds {name} cannot be told: not every region of the repository and its copies is stated"
         );

@@ -2,14 +2,14 @@
 //! needs whom.
 
 use super::known::Known;
-use super::sum::Source;
+use super::sum::{Source, Sum};
 use crate::dataset::DatasetPlan;
 use crate::protect::ProtectPlan;
 use crate::schedule::{Schedule, When};
 use crate::service::{ServicePlan, SystemPlan};
 use crate::span::Span;
 use crate::{Plan, part};
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::{HashMap, HashSet};
 
 /// So many steps are taken along `needs` for all services together: a plan in which everything needs everything
@@ -38,6 +38,10 @@ pub(super) struct View<'a> {
     pub(super) known: &'a Known,
     needed: HashMap<&'a str, Needed<'a>>,
     environment_rpo: HashMap<&'a str, Limit>,
+    /// What each copy adds to an exposure, reckoned once for all datasets.
+    pub(super) copies_by_lag: OnceCell<Vec<(usize, Sum)>>,
+    /// Where copies are; of one that does not say it, nothing.
+    copy_regions: HashSet<Option<&'a str>>,
     gaps: RefCell<HashMap<String, Span>>,
     suggestions_left: Cell<u32>,
 }
@@ -50,6 +54,8 @@ impl<'a> View<'a> {
             known,
             environment_rpo: environment_rpo(plan, &needed),
             needed,
+            copies_by_lag: OnceCell::new(),
+            copy_regions: plan.copies.iter().map(|copy| copy.region.as_deref()).collect(),
             gaps: RefCell::default(),
             suggestions_left: Cell::new(MOST_SUGGESTIONS),
         }
@@ -116,6 +122,17 @@ impl<'a> View<'a> {
         let repository = self.plan.repository.as_ref()?;
         let of_host = || self.plan.hosts.get(repository.host.as_ref()?)?.region.as_deref();
         repository.region.as_deref().or_else(of_host)
+    }
+
+    /// Whether a copy is said to be in another region.
+    pub(super) fn is_copied_away_from(&self, home: &str) -> bool {
+        let others = self.copy_regions.len() - usize::from(self.copy_regions.contains(&Some(home)));
+        others > usize::from(self.copy_regions.contains(&None))
+    }
+
+    /// Whether a copy does not say where it is.
+    pub(super) fn has_copy_without_region(&self) -> bool {
+        self.copy_regions.contains(&None)
     }
 
     fn home(&self) -> Option<&'a str> {
