@@ -41,7 +41,7 @@ pub(crate) fn bring_up_to_date(house: &House, name: &str) -> Result<Done, Troubl
 
 /// Looks at what a copy holds, and whether it answers at all.
 pub(crate) fn look(house: &House, name: &str) {
-    let held = house.copy(name).and_then(|copy| held(&copy).map_err(trouble));
+    let held = house.copy(name).and_then(|copy| held(&copy, house.newest(Some(name))?).map_err(trouble));
     let now = house.clock.now();
     house.live.change(|seen| {
         let place = seen.copies.entry(name.to_owned()).or_default();
@@ -67,10 +67,12 @@ pub(crate) fn note(
 }
 
 /// By dataset, up to when it can be restored: the newest snapshot, or the end of the log behind one.
-pub(crate) fn held(repository: &Arc<Repository>) -> Result<BTreeMap<String, Timestamp>, RepositoryError> {
-    let snapshots = repository.snapshots(None, &mut Vec::new())?;
+fn held(
+    repository: &Arc<Repository>,
+    newest: BTreeMap<DatasetName, Published>,
+) -> Result<BTreeMap<String, Timestamp>, RepositoryError> {
     let mut held = BTreeMap::new();
-    for (dataset, newest) in newest(snapshots) {
+    for (dataset, newest) in newest {
         held.insert(dataset.to_string(), reaches(repository, &dataset, &newest)?);
     }
     Ok(held)

@@ -5,6 +5,8 @@
 //! it means watch says. What it owns is that nothing is forgotten and nothing is done twice that may not be:
 //! every job is recorded before it begins and after it ended ([`record`], [`state`]), and a record outlives the
 //! machine, since it ships to the repository ([`ship`]).
+//!
+//! It deliberately does not know any secret or the environment: whoever starts it reads them ([`Means`]).
 
 pub mod ask;
 mod copies;

@@ -1,7 +1,7 @@
 //! The survey: what is in the repository and in the copies, looked at again and again. What it sees is what would be
 //! left if this host were lost.
 
-use crate::copies::{look, newest, note, reaches};
+use crate::copies::{look, note, reaches};
 use crate::house::House;
 use crate::live::SnapshotSeen;
 use crate::means::Trouble;
@@ -58,8 +58,7 @@ fn snapshots(
     house: &House,
     repository: &Arc<Repository>,
 ) -> Result<(Newest, BTreeMap<String, Timestamp>), Trouble> {
-    let snapshots = repository.snapshots(None, &mut Vec::new()).map_err(|error| Trouble::of(&error))?;
-    let (newest, seen) = (newest(snapshots), house.live.seen());
+    let (newest, seen) = (house.newest(None)?, house.live.seen());
     let mut held = BTreeMap::new();
     for (dataset, published) in &newest {
         // Of a log that is followed here its follower says more.
