@@ -182,7 +182,7 @@ impl World {
 /// What happens in an hour besides writing.
 fn is_silent(hour: u64) -> bool {
     // Five days without a snapshot, more than the window without one, and now and then an hour.
-    (2000..2120).contains(&hour) || (5000..5500).contains(&hour) || hour % 97 == 0
+    (2000..2120).contains(&hour) || (5000..5500).contains(&hour) || hour.is_multiple_of(97)
 }
 
 fn lived(retain: Retain, days: u64) {

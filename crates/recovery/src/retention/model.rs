@@ -8,13 +8,16 @@ use std::collections::BTreeSet;
 const HOUR: i64 = 3600;
 const DAY: i64 = 24 * HOUR;
 
+/// Which period an instant is in: the same number, the same period.
+type Period = fn(i64) -> i64;
+
 /// The places, in ascending order of time, of what is kept.
 pub(crate) fn kept(taken: &[Timestamp], retain: &Retain, now: Timestamp) -> BTreeSet<usize> {
     let ages: Vec<i64> = taken.iter().map(|time| now.as_secs() - time.as_secs()).collect();
     let mut kept = BTreeSet::new();
     let newest = retain.at_least.map_or(1, |n| n.get()).max(retain.versions);
     kept.extend((0..taken.len()).rev().take(newest as usize));
-    let calendar: [(u32, fn(i64) -> i64); 5] = [
+    let calendar: [(u32, Period); 5] = [
         (retain.hourly, |secs| secs.div_euclid(HOUR)),
         (retain.daily, |secs| secs.div_euclid(DAY)),
         // The epoch was a Thursday.

@@ -187,7 +187,8 @@ impl Life {
     }
 
     fn assert_kept(&self) {
-        let needed = self.kept.iter().map(|(own, _)| own.clone()).chain([self.window..self.end]);
+        let needed =
+            self.kept.iter().map(|(own, _)| own.clone()).chain(std::iter::once(self.window..self.end));
         needed.for_each(|range| assert_holds(&self.house.repository, BYTES, range));
         let report = checked(&self.house.repository);
         assert!(report.is_whole(), "{report:?}");
