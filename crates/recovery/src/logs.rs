@@ -9,8 +9,8 @@ use lifeboat_base::clock::Timestamp;
 use lifeboat_postgres_wal::SystemId;
 use lifeboat_repository::ids::DatasetName;
 use lifeboat_repository::{
-    CompactOptions, Lineage, LineageLog, LogCatalogue, LogCutOff, LogError, Published, Repository,
-    compact_logs,
+    CompactOptions, LOG_POSITION_FACT, Lineage, LineageLog, LogCatalogue, LogCutOff, LogError, Published,
+    Repository, compact_logs,
 };
 use lifeboat_store_postgres::{PostgresStoreError, STORE, SnapshotFacts, histories, lineage};
 use needed::{Base, Branch, Branches, Stays};
@@ -53,7 +53,8 @@ pub fn compact(repository: &Arc<Repository>, datasets: &BTreeSet<DatasetName>) -
 pub type Aged<'p> = (&'p Published, Timestamp);
 
 /// What of a dataset's logs has expired, given the snapshots that stay. With the beginning of a window that is all that
-/// neither a point of the window nor one of these snapshots needs; without, what lies before the oldest of them.
+/// neither a point of the window nor one of these snapshots needs; without, what lies before the oldest of them. Of a
+/// log that is no cluster's it is always that, by the positions that the snapshots of its lineage name.
 ///
 /// # Errors
 /// Where the logs cannot be listed, or with a window the histories of timelines not be read.
@@ -64,17 +65,17 @@ pub fn cut_offs(
     window: Option<Timestamp>,
 ) -> Result<Vec<LogCutOff>> {
     // One that does not say what it needs may need everything.
-    let kept = kept.iter().copied().filter(is_of_cluster).map(base).collect::<Option<Vec<Base>>>();
-    let Some(kept) = kept else { return Ok(Vec::new()) };
+    let bases = kept.iter().copied().filter(is_of_cluster).map(base).collect::<Option<Vec<Base>>>();
+    let Some(bases) = bases else { return Ok(Vec::new()) };
     let logs = LogCatalogue::read(repository, dataset)?.lineages();
     let branches = branches(repository, dataset, &logs, window.is_some())?;
-    let of_cluster = logs.into_iter().filter_map(|log| Some((branch(&log)?, log.lineage)));
-    let stays = of_cluster.filter_map(|(branch, lineage)| {
-        let stays = match window {
-            Some(start) => needed::with_window(&kept, &branches, start, &branch),
-            None => needed::without_window(&kept, &branch),
+    let stays = logs.into_iter().filter_map(|log| {
+        let stays = match (branch(&log), window) {
+            (Some(branch), Some(start)) => needed::with_window(&bases, &branches, start, &branch),
+            (Some(branch), None) => needed::without_window(&bases, &branch),
+            (None, _) => from_oldest(kept, &log.lineage),
         };
-        Some((lineage, stays?))
+        Some((log.lineage, stays?))
     });
     let cut_off = |(lineage, Stays { from, ranges })| LogCutOff {
         dataset: dataset.clone(),
@@ -107,7 +108,15 @@ pub fn anchors(
     Ok(needed::anchors(&bases, &branches, window).into_iter().map(|n| places[n]).collect())
 }
 
-/// Others have no log that is ours to judge.
+/// Everything from the oldest snapshot on, of a log whose positions mean nothing here.
+fn from_oldest(kept: &[Aged<'_>], lineage: &Lineage) -> Option<Stays> {
+    let snapshots = kept.iter().map(|(published, _)| &published.snapshot);
+    let of_it = snapshots.filter(|snapshot| snapshot.lineage.as_deref() == Some(lineage.as_str()));
+    let positions = of_it.map(|snapshot| snapshot.facts.get(LOG_POSITION_FACT)?.parse().ok());
+    let from = positions.collect::<Option<Vec<u64>>>()?.into_iter().min()?;
+    Some(Stays { from, ranges: Vec::new() })
+}
+
 fn is_of_cluster((published, _): &Aged<'_>) -> bool {
     published.snapshot.store == STORE
 }

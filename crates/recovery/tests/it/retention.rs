@@ -13,8 +13,8 @@ use lifeboat_recovery::upkeep::{self, Upkeep, UpkeepOptions, WRITE_ONLY};
 use lifeboat_repository::ids::DatasetName;
 use lifeboat_repository::tree::Metadata;
 use lifeboat_repository::{
-    CheckOptions, Environment, InitOptions, Lock, LogCatalogue, Published, Repository, Role, SnapshotSource,
-    SnapshotWriter, Unlock, check,
+    CheckOptions, Environment, InitOptions, LOG_POSITION_FACT, Lineage, Lock, LogCatalogue, LogExtent,
+    LogPayload, LogWriter, Published, Repository, Role, SnapshotSource, SnapshotWriter, Unlock, check,
 };
 use lifeboat_store_postgres::{
     PostgresStoreError, RecoveryTarget, RepositoryLog, STORE, SnapshotFacts, WalSink, WalStretch, resolve,
@@ -309,6 +309,34 @@ fn what_is_held_and_what_has_no_rule_stays() {
     assert_eq!(kept, [all[1].id, all[3].id, all[4].id]);
     let there = moved.repository.snapshots(None, &mut Vec::new()).unwrap();
     assert_eq!(there.iter().map(|published| published.id).collect::<Vec<_>>(), kept);
+}
+
+#[test]
+fn a_log_that_is_no_clusters_stays_from_the_oldest_kept_snapshot_on() {
+    let state = tempfile::tempdir().unwrap();
+    let moved = Moved::new(state.path());
+    let (signer, lineage) = (moved.repository.writer().unwrap(), Lineage::new("records").unwrap());
+    let open = || LogWriter::open(&moved.repository, &signer, &moved.dataset, &lineage).unwrap();
+    let mut log = open();
+    let mut snapshots = Vec::new();
+    for n in 0..7_u64 {
+        moved.clock.advance(HOUR);
+        let extent = LogExtent { start: n, end: n + 1, first: moved.now(), last: moved.now() };
+        log.append(extent, "records", &LogPayload::Units(vec![vec![7]])).unwrap();
+        if n % 2 == 0 {
+            let mut writer = SnapshotWriter::begin(&moved.repository, moved.source("controller")).unwrap();
+            writer.set_lineage(lineage.as_str());
+            writer.set_fact(LOG_POSITION_FACT, n);
+            snapshots.push(writer.finish(Metadata::default()).unwrap());
+        }
+    }
+    // So few are not put together. The window of a cluster has no say here.
+    let retain = Retain { versions: 2, window: Some(Span::new(HOUR)), ..Retain::default() };
+    let done = moved.prune(retain);
+    assert_eq!(done.kept.iter().map(|one| one.id).collect::<Vec<_>>(), [snapshots[2].id, snapshots[3].id]);
+    assert_eq!(moved.held(), [(4, 7)]);
+    assert_eq!(open().end(), Some(7), "its writer finds it");
+    assert_whole(&moved.repository);
 }
 
 /// Enough log that what lies between two snapshots is more than objects that hold some of either.
