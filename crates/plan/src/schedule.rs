@@ -30,7 +30,8 @@ pub enum When {
 #[derive(Clone, Debug)]
 pub struct Calendar {
     text: String,
-    pattern: croner::Cron,
+    /// Boxed: it is large, and most schedules have none.
+    pattern: Box<croner::Cron>,
     zone: TimeZone,
 }
 
@@ -55,7 +56,7 @@ impl Calendar {
             Some(name) => TimeZone::get(name)
                 .map_err(|_| format!("there is no time zone {name:?}: name it as \"Europe/Berlin\""))?,
         };
-        Ok(Self { text: pattern.to_owned(), pattern: parsed, zone })
+        Ok(Self { text: pattern.to_owned(), pattern: Box::new(parsed), zone })
     }
 
     /// The pattern as written.
