@@ -14,13 +14,22 @@ use lifeboat_notify::dispatch::State;
 use lifeboat_notify::{Dispatcher, Event, Kind};
 use lifeboat_watch::observe::Channel as ChannelSeen;
 use serde_json::json;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 /// The name under which the state keeps what is still to be told.
 const FACT: &str = "messages";
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// What is told at once has held for so long: what is not known at a start is mostly only not known yet.
+const fn patience(kind: Kind) -> Duration {
+    match kind {
+        Kind::Breach | Kind::Stall => Duration::from_secs(3),
+        Kind::Down | Kind::JobFailed | Kind::CopyLags => Duration::from_secs(15),
+        _ => Duration::from_mins(1),
+    }
+}
+
 /// The words of what still holds are brought up to date so often: numbers in them change all the time.
 const WORDS_EVERY: Duration = Duration::from_mins(5);
 /// A channel that is sent signs of life may miss so many before its silence is a failure.
@@ -46,11 +55,21 @@ pub(crate) fn keep(house: &House, reports: &Reports, stop: &AtomicBool) {
     }
 }
 
+/// Something that holds.
+#[derive(Clone)]
+struct Words {
+    event: Event,
+    /// When it was put into words.
+    at: Timestamp,
+    since: Timestamp,
+}
+
 /// What was told, and what is to be.
 struct Telling {
     dispatcher: Dispatcher,
     kept: State,
-    words: BTreeMap<String, (Event, Timestamp)>,
+    /// By key: what holds, in the words of when it was last put into words, and since when it holds.
+    words: BTreeMap<String, Words>,
     /// Another host led since we began.
     followed: bool,
 }
@@ -78,15 +97,23 @@ impl Telling {
         self.dispatcher.tick(now);
     }
 
-    /// The same words for what still holds, for a while: else each second would be something new to keep.
+    /// What has held for long enough, in the same words for a while: else each second would be something new to keep.
     fn in_lasting_words(&mut self, holding: Vec<Event>, now: Timestamp) -> Vec<Event> {
-        let before = std::mem::take(&mut self.words);
+        let mut before = std::mem::take(&mut self.words);
+        // What was told before a restart goes on to hold.
+        let told: BTreeSet<&str> = self.dispatcher.holding().collect();
         for event in holding {
-            let lasting = before.get(&event.key).filter(|(_, since)| now.since(*since) < WORDS_EVERY);
-            let kept = lasting.cloned().unwrap_or((event, now));
-            self.words.insert(kept.0.key.clone(), kept);
+            let known = before.remove(&event.key);
+            let since = known.as_ref().map_or(now, |known| known.since);
+            let is_told = told.contains(event.key.as_str());
+            let lasting = known.filter(|known| is_told && now.since(known.at) < WORDS_EVERY);
+            let words = lasting.unwrap_or(Words { event, at: now, since });
+            self.words.insert(words.event.key.clone(), words);
         }
-        self.words.values().map(|(event, _)| event.clone()).collect()
+        let is_due = |words: &&Words| {
+            told.contains(words.event.key.as_str()) || now.since(words.since) >= patience(words.event.kind)
+        };
+        self.words.values().filter(is_due).map(|words| words.event.clone()).collect()
     }
 
     /// A takeover is told by whoever took over.
@@ -171,13 +198,17 @@ mod tests {
         let mut telling =
             Telling { dispatcher, kept: State::default(), words: BTreeMap::new(), followed: false };
         let mut words = |what: &str, at| {
-            telling.in_lasting_words(vec![event(what)], Timestamp::from_secs(at))[0].what.clone()
+            let now = Timestamp::from_secs(at);
+            let told = telling.in_lasting_words(vec![event(what)], now);
+            telling.dispatcher.observe(told.clone(), now);
+            told.into_iter().map(|event| event.what).collect::<Vec<_>>()
         };
+        assert_eq!((words("1 s", 0), words("3 s", 2)), (vec![], vec![]), "it may be over at once");
+        assert_eq!((words("4 s", 3), words("5 s", 4)), (vec!["4 s".to_owned()], vec!["4 s".to_owned()]));
         assert_eq!(
-            (words("4 s", 0), words("5 s", 1), words("299 s", 299)),
-            ("4 s".into(), "4 s".into(), "4 s".into())
+            (words("303 s", 302), words("304 s", 303)),
+            (vec!["4 s".to_owned()], vec!["304 s".to_owned()])
         );
-        assert_eq!(words("300 s", 300), "300 s");
-        assert_eq!(telling.in_lasting_words(Vec::new(), Timestamp::from_secs(301)), []);
+        assert_eq!(telling.in_lasting_words(Vec::new(), Timestamp::from_secs(301)), [] as [Event; 0]);
     }
 }

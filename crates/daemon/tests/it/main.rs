@@ -1,0 +1,10 @@
+//! The service as it is seen from outside: over HTTP, by Prometheus, by those who are told.
+
+mod alarms;
+mod api;
+mod document;
+mod killing;
+mod limits;
+mod telling;
+mod web;
+mod world;
