@@ -134,6 +134,7 @@ pub(crate) struct World {
 
 impl World {
     /// A service that has not begun: it listens already.
+    #[expect(clippy::print_stdout, reason = "what the service says is shown where a test fails")]
     pub(crate) fn listening(plan: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let root = folder.path().to_owned();
