@@ -69,6 +69,8 @@ pub(crate) enum Command {
     Init(InitArgs),
     /// Find what a plan contradicts, and what will hurt
     Lint(LintArgs),
+    /// Objectives against what is: a line a dataset and a line a service, problems first
+    Status(StatusArgs),
     /// Take a snapshot now
     Backup(BackupArgs),
     /// Keep the log of a database, continuously, in the foreground
@@ -112,6 +114,8 @@ pub(crate) enum Command {
     /// What PostgreSQL servers call
     #[command(subcommand)]
     Wal(WalCommand),
+    /// Keep the plan: snapshots, streams, proofs, copies and retention when they are due
+    Serve(ServeArgs),
     /// Print completions for a shell
     Completions {
         /// The shell
@@ -129,6 +133,31 @@ pub(crate) enum Command {
     /// The writer of the demonstration that `rehearse` starts
     #[command(hide = true)]
     RehearseWriter { database: PathBuf, log: PathBuf },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct StatusArgs {
+    /// Ask the service there, and nobody else [default: where the plan says that it listens; else what the
+    /// repository shows]
+    #[arg(long, value_name = "URL")]
+    pub(crate) url: Option<String>,
+    /// Show it again every second, until it is interrupted
+    #[arg(long)]
+    pub(crate) watch: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ServeArgs {
+    /// The address and port to listen on [default: what the plan says, else 127.0.0.1:8377]
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) listen: Option<std::net::SocketAddr>,
+    /// First bring a lost controller back on this empty machine, from the repository or a copy of it: needs an admin
+    /// key, enrols this machine and revokes the lost one's key
+    #[arg(long)]
+    pub(crate) recover: bool,
+    /// The host that was lost, where the repository knows several
+    #[arg(long, value_name = "NAME", requires = "recover")]
+    pub(crate) lost_host: Option<String>,
 }
 
 #[derive(Debug, Args)]

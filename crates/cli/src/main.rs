@@ -19,6 +19,7 @@ use context::Context;
 use failure::{Failure, Outcome};
 use output::Output;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 fn main() -> ExitCode {
     // Also where the command line cannot be read, a document may have been asked for.
@@ -60,6 +61,7 @@ fn run(cli: Cli) -> Result<Outcome, Failure> {
         Command::Man { into } => commands::meta::man(&into),
         Command::FollowWatchdog => commands::watchdog::run(),
         Command::RehearseWriter { database, log } => commands::rehearse::writer(&database, &log),
+        Command::Serve(args) => commands::serve::run(&Arc::new(Context::new(cli.global)?), &args),
         command => dispatch(&Context::new(cli.global)?, command),
     }
 }
@@ -71,6 +73,7 @@ fn dispatch(context: &Context, command: Command) -> Result<Outcome, Failure> {
 fn carry_out(context: &Context, command: Command) -> Result<Outcome, Failure> {
     match command {
         Command::Rehearse(args) => commands::rehearse::run(context, &args),
+        Command::Status(args) => commands::status::run(context, &args),
         Command::Backup(args) => commands::backup::run(context, &args),
         Command::Follow(args) => commands::follow::run(context, &args),
         Command::Points(args) => commands::points::run(context, &args),
@@ -91,6 +94,7 @@ fn carry_out(context: &Context, command: Command) -> Result<Outcome, Failure> {
         Command::Evidence(command) => commands::evidence::run(context, &command),
         Command::Wal(command) => commands::wal::run(context, &command),
         Command::Init(_)
+        | Command::Serve(_)
         | Command::Lint(_)
         | Command::Completions { .. }
         | Command::Man { .. }

@@ -18,7 +18,9 @@ pub(crate) mod push;
 pub(crate) mod rehearse;
 pub(crate) mod repo;
 pub(crate) mod restore;
+pub(crate) mod serve;
 pub(crate) mod spool;
+pub(crate) mod status;
 pub(crate) mod wal;
 pub(crate) mod watchdog;
 

@@ -105,7 +105,10 @@ fn planned_url(context: &Context) -> Result<String, Failure> {
     let listen = serve.and_then(|serve| serve.listen.as_deref()).unwrap_or(LISTEN);
     let address = listen.parse().ok().and_then(url_of);
     address.ok_or_else(|| {
-        Failure::usage(format!("the plan does not say where the service listens: serve.listen is {listen:?}"), "Say it with --url.")
+        Failure::usage(
+            format!("the plan does not say where the service listens: serve.listen is {listen:?}"),
+            "Say it with --url.",
+        )
     })
 }
 

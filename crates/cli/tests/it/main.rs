@@ -21,6 +21,7 @@ mod rehearsal;
 mod remote;
 mod serve;
 mod spool;
+mod status;
 mod together;
 mod transcript;
 mod tree;
