@@ -20,6 +20,7 @@ mod lead;
 pub mod live;
 mod means;
 mod outside;
+mod probe;
 pub mod record;
 pub mod recover;
 pub mod report;

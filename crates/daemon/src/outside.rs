@@ -60,7 +60,12 @@ impl Outside {
             let tell = move || crate::tell::keep(&house, &reports, &stop);
             std::thread::Builder::new().name("notify".to_owned()).spawn(tell)
         };
-        for started in [reporting, telling].into_iter().chain(checking) {
+        let probing = {
+            let (house, reports, stop) = (house.clone(), outside.reports.clone(), stop.clone());
+            let probe = move || crate::probe::keep(&house, &reports, &stop);
+            std::thread::Builder::new().name("probe".to_owned()).spawn(probe)
+        };
+        for started in [reporting, telling, probing].into_iter().chain(checking) {
             // What has started ends when `outside` is dropped.
             outside.threads.push(started.map_err(no_thread)?);
         }

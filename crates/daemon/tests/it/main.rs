@@ -7,6 +7,7 @@ mod api;
 mod document;
 mod killing;
 mod limits;
+mod probing;
 mod telling;
 mod web;
 mod world;
