@@ -92,7 +92,8 @@ pub fn status(url: &str, token: &Secret) -> Result<Report, AskError> {
     if response.status() != StatusCode::OK {
         return Err(AskError::Refused { why: said(response), url });
     }
-    let mut body = Vec::new();
+    let announced = response.content_length().unwrap_or(0).min(MOST_BYTES);
+    let mut body = Vec::with_capacity(usize::try_from(announced).unwrap_or(0));
     let read = response.take(MOST_BYTES).read_to_end(&mut body);
     read.map_err(|error| AskError::Refused { url: url.clone(), why: error.to_string() })?;
     serde_json::from_slice(&body).map_err(|source| AskError::NoStatus { url, source })

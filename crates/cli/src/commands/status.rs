@@ -53,7 +53,10 @@ pub(crate) fn run(context: &Context, args: &StatusArgs) -> Result<Outcome, Failu
     if !args.watch {
         let shown = look(context, args)?;
         show(context, &shown, "")?;
-        return Ok(outcome(&shown.report));
+        let outcome = outcome(&shown.report);
+        // The process ends here: to take apart what it holds of ten thousand datasets would only take time.
+        std::mem::forget(shown);
+        return Ok(outcome);
     }
     let stop = stop_on_signals()?;
     let before = if std::io::stdout().is_terminal() && !context.output.json { CLEAR } else { "" };
