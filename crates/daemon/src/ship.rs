@@ -59,11 +59,11 @@ fn lineage() -> Result<Lineage, Trouble> {
 
 /// Ships until it is told to stop, and then what is left.
 pub(crate) fn keep(house: &House, stop: &AtomicBool) {
-    let mut snapshot_due: Option<Stopwatch> = None;
-    let mut failing = false;
+    let (mut snapshot_due, mut failing) = (None::<Stopwatch>, false);
+    let mut log = None;
     loop {
         let is_last = stop.load(Ordering::Relaxed);
-        let shipped = ship(house).and_then(|_| {
+        let shipped = ship(house, &mut log).and_then(|_| {
             if snapshot_due.is_none_or(|watch| watch.elapsed() >= SNAPSHOT_EVERY) {
                 snapshot(house)?;
                 snapshot_due = Some(Stopwatch::start());
@@ -76,6 +76,10 @@ pub(crate) fn keep(house: &House, stop: &AtomicBool) {
             house.say("controller", "not-shipped", json!({ "error": trouble.message, "hint": trouble.hint }));
         }
         failing = shipped.is_err();
+        if failing {
+            // Where it ends is looked up again.
+            log = None;
+        }
         if is_last {
             return;
         }
@@ -83,13 +87,19 @@ pub(crate) fn keep(house: &House, stop: &AtomicBool) {
     }
 }
 
-/// Ships what has not been yet; gives up to where everything is durable there.
-fn ship(house: &House) -> Result<Sequence, Trouble> {
+fn open_log(house: &House) -> Result<LogWriter, Trouble> {
     let repository = house.repository()?;
     let signer = repository.writer().map_err(|error| Trouble::of(&error))?;
     let dataset = dataset_of(&house.means.host())?;
-    let mut writer =
-        LogWriter::open(&repository, &signer, &dataset, &lineage()?).map_err(|error| Trouble::of(&error))?;
+    LogWriter::open(&repository, &signer, &dataset, &lineage()?).map_err(|error| Trouble::of(&error))
+}
+
+/// Ships what has not been yet; gives up to where everything is durable there.
+fn ship(house: &House, log: &mut Option<LogWriter>) -> Result<Sequence, Trouble> {
+    let writer = match log {
+        Some(writer) => writer,
+        None => log.insert(open_log(house)?),
+    };
     // Positions begin with 0 and records with 1: a position is how many records lie before it.
     let mut shipped = writer.end().unwrap_or(0);
     loop {

@@ -28,6 +28,7 @@ pub mod floor;
 mod fuzzing;
 pub mod ids;
 mod index;
+mod index_cache;
 mod keys;
 mod layout;
 mod leader;

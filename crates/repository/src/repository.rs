@@ -11,6 +11,7 @@ use crate::crypto::{EpochPrivateKey, EpochPublicKey, IdKey, PublicKey, Signer};
 use crate::envelope::{self, EnvelopeError, FORMAT, ObjectType, Seal, Signed};
 use crate::error::{RepositoryError, Result};
 use crate::ids::{BodyHash, DatasetName, RepositoryId, TicketId, WriterId};
+use crate::index_cache::IndexCache;
 use crate::keys::{self, EpochKeys, Keys, Lock, RecoveryKey, Unlock};
 use crate::layout;
 use crate::opening::{
@@ -138,6 +139,7 @@ pub struct Repository {
     pub(crate) keys: Keys,
     pub(crate) state: LocalState,
     pub(crate) environment: Environment,
+    pub(crate) index_cache: IndexCache,
     trust: RwLock<Arc<Trust>>,
 }
 
@@ -257,7 +259,15 @@ impl Repository {
         state.pin_root(&keys.root.id())?;
         let trust =
             Trust { root: keys.root, roster: roster.body, roster_signed: roster.signed, origins: Vec::new() };
-        Ok(Self { store, config, keys, state, environment, trust: RwLock::new(Arc::new(trust)) })
+        Ok(Self {
+            store,
+            config,
+            keys,
+            state,
+            environment,
+            index_cache: IndexCache::default(),
+            trust: RwLock::new(Arc::new(trust)),
+        })
     }
 
     /// Opens a repository with what one of its slots takes.
@@ -298,7 +308,15 @@ impl Repository {
         let trust = read_trust(&store, &config, keys.root, &state)?;
         keys.epochs.unlock_older(&config.repository, &trust.roster.epochs)?;
         state.pin_root(&keys.root.id())?;
-        Ok(Self { store, config, keys, state, environment, trust: RwLock::new(Arc::new(trust)) })
+        Ok(Self {
+            store,
+            config,
+            keys,
+            state,
+            environment,
+            index_cache: IndexCache::default(),
+            trust: RwLock::new(Arc::new(trust)),
+        })
     }
 
     /// The repository's identity and settings.
