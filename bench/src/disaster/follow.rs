@@ -37,7 +37,8 @@ pub(crate) fn run(task: &FollowTask) -> Result<(), BenchError> {
         server: ConnectOptions::parse(&task.url, &|_| None).map_err(PostgresError::from)?,
         slot: SlotChoice::Permanent(slot_name(&house.dataset)),
         gather: task.gather,
-        give_up: false, take_over: None,
+        give_up: false,
+        take_over: None,
     };
     let (follower, events) = Follower::new(&house.repository, &house.dataset, options);
     let handle = follower.handle();

@@ -4,8 +4,8 @@
 //! read that cannot be written and read again. It deliberately knows nothing of where the bytes come from.
 
 use crate::bodies::{
-    self, BulkSet, Config, CopiedSnapshot, End, Heartbeat, Hold, Leader, Lease, Origin, ReaderLease, ReceiptObject, Release,
-    Roster, Slot, SlotSecrets, Snapshot, Tombstone, Void,
+    self, BulkSet, Config, CopiedSnapshot, End, Heartbeat, Hold, Leader, Lease, Origin, ReaderLease,
+    ReceiptObject, Release, Roster, Slot, SlotSecrets, Snapshot, Tombstone, Void,
 };
 use crate::ids::ChunkId;
 use crate::{layout, walk};

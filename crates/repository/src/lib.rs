@@ -74,9 +74,9 @@ pub use leader::{
 };
 pub use lease::ReaderPin;
 pub use log::{
-    CompactOptions, CompactReport, LOG_END_FACT, LOG_POSITION_FACT, Lineage, LineageLog, LogCatalogue, LogCutOff,
-    LogError, LogExtent, LogFork, LogMark, LogPayload, LogPiece, LogReader, LogSpan, LogStanding, LogWriter,
-    MAX_LOG_BYTES, compact_logs, fuzz_log, stretches,
+    CompactOptions, CompactReport, LOG_END_FACT, LOG_POSITION_FACT, Lineage, LineageLog, LogCatalogue,
+    LogCutOff, LogError, LogExtent, LogFork, LogMark, LogPayload, LogPiece, LogReader, LogSpan, LogStanding,
+    LogWriter, MAX_LOG_BYTES, compact_logs, fuzz_log, stretches,
 };
 pub use pack::{BlockKind, fuzz_table};
 pub use pages::fuzz_pages;

@@ -72,7 +72,8 @@ impl Tips {
 
     fn judge(&self, repository: &Repository) -> Result<BTreeMap<DatasetName, Published>> {
         let leaders = repository.leaders()?;
-        let counted = effective_snapshots(&repository.id(), self.0.values().cloned().collect(), &leaders).counted;
+        let counted =
+            effective_snapshots(&repository.id(), self.0.values().cloned().collect(), &leaders).counted;
         let mut newest: BTreeMap<DatasetName, Published> = BTreeMap::new();
         for published in counted {
             let dataset = published.slot.dataset.clone();

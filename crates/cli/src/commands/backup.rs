@@ -177,7 +177,12 @@ pub(crate) fn store_of(store: &str) -> Result<OsString, Failure> {
 pub(crate) fn protect_options(context: &Context, what: &WhatArgs) -> Result<ProtectOptions, Failure> {
     let patterns = Patterns::parse(&what.exclude).map_err(RecoveryError::from)?;
     let exclude = Exclude { patterns, caches: what.exclude_caches, one_file_system: what.one_file_system };
-    Ok(ProtectOptions { exclude, never: context.own_folders(), max_stall: Some(what.max_stall), leadership: None })
+    Ok(ProtectOptions {
+        exclude,
+        never: context.own_folders(),
+        max_stall: Some(what.max_stall),
+        leadership: None,
+    })
 }
 
 /// Whether everything was taken.

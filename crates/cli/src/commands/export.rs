@@ -153,7 +153,10 @@ fn log(context: &Context, repository: &Arc<Repository>, args: &ExportArgs) -> Re
     context.did(
         Event::new(Action::Export, lifeboat_evidence::Outcome::Done)
             .dataset(args.dataset.as_str())
-            .point(format!("log of timeline {} from {} to {}", exported.timeline, exported.from, exported.until))
+            .point(format!(
+                "log of timeline {} from {} to {}",
+                exported.timeline, exported.from, exported.until
+            ))
             .fact("files", exported.files.len() as u64)
             .fact("into", args.into.display().to_string())
             .took("all", exported.took),

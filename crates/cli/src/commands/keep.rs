@@ -113,7 +113,8 @@ pub(crate) fn prune(context: &Context, args: &PruneArgs) -> Result<Outcome, Fail
     let dry_run = args.dry_run;
     context.output.result(|| prune_json(&done, dry_run), |text| prune_text(&done, dry_run, text))?;
     let finished = done.report.waiting_for.is_empty() || dry_run;
-    let outcome = if finished && done.compacted.refused.is_empty() { Outcome::Done } else { Outcome::LeftOut };
+    let outcome =
+        if finished && done.compacted.refused.is_empty() { Outcome::Done } else { Outcome::LeftOut };
     if !dry_run {
         recording::expire(context, &repository);
         context.did(recording::pruned(&done.report, &done.forgotten, outcome));
@@ -123,8 +124,7 @@ pub(crate) fn prune(context: &Context, args: &PruneArgs) -> Result<Outcome, Fail
 
 /// What was typed outranks the plan; without either nothing is forgotten.
 fn retention_of(context: &Context, args: &PruneArgs, dataset: &DatasetName) -> Option<Retain> {
-    let counts =
-        [args.hourly, args.daily, args.weekly, args.monthly, args.yearly, args.days, args.versions];
+    let counts = [args.hourly, args.daily, args.weekly, args.monthly, args.yearly, args.days, args.versions];
     if counts.iter().all(Option::is_none) && args.at_least.is_none() && args.window.is_none() {
         return context.plan.datasets.get(dataset.as_str()).and_then(|planned| planned.retain);
     }

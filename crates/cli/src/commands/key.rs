@@ -101,7 +101,9 @@ fn add(context: &Context, lock: &LockArgs, admin: bool, label: &str) -> Result<O
     let (lock, recovery) = lock_of(lock)?;
     let slot =
         add_and_try(context, &repository, &lock, recovery.as_ref(), label, admin || recovery.is_some())?;
-    context.did(recording::changed(Action::KeyChange, "slot added", slot.id).fact("slot_kind", slot.kind.as_str()));
+    context.did(
+        recording::changed(Action::KeyChange, "slot added", slot.id).fact("slot_kind", slot.kind.as_str()),
+    );
     say_added(context, &slot, recovery.as_ref())?;
     Ok(Outcome::Done)
 }
@@ -147,7 +149,9 @@ fn rotate(context: &Context, lock: &LockArgs, label: &str) -> Result<Outcome, Fa
     let (lock, recovery) = lock_of(lock)?;
     let admin = repository.slots().iter().any(|slot| slot.id == old && slot.admin);
     let slot = add_and_try(context, &repository, &lock, recovery.as_ref(), label, admin)?;
-    context.did(recording::changed(Action::KeyChange, "slot added", slot.id).fact("slot_kind", slot.kind.as_str()));
+    context.did(
+        recording::changed(Action::KeyChange, "slot added", slot.id).fact("slot_kind", slot.kind.as_str()),
+    );
     repository.retire_slot(&old)?;
     context.did(recording::changed(Action::KeyChange, "slot retired", old));
     say_added(context, &slot, recovery.as_ref())?;

@@ -6,8 +6,8 @@ use crate::commands::follow::stop_on_signals;
 use crate::context::{Context, read_secret};
 use crate::failure::{Failure, Outcome};
 use crate::output::{Output, write_stdout};
-use lifeboat_base::clock::Clock;
 use lifeboat_base::Secret;
+use lifeboat_base::clock::Clock;
 use lifeboat_daemon::recover::{Recovered, recover};
 use lifeboat_daemon::state::State;
 use lifeboat_daemon::{House, LISTEN, Means, Outside, Service, Tell, Trouble};
@@ -96,7 +96,8 @@ fn in_words(detail: &Value) -> String {
 fn bring_back(context: &Context, args: &ServeArgs) -> Result<(Plan, String), Failure> {
     let repository = context.open()?;
     let folder = context.state_dir()?.join(STATE);
-    let recovered = recover(&repository, &folder, args.lost_host.as_deref()).map_err(|trouble| failure(&trouble))?;
+    let recovered =
+        recover(&repository, &folder, args.lost_host.as_deref()).map_err(|trouble| failure(&trouble))?;
     let written = write_plan(context, &recovered.plan)?;
     say_recovered(context.output, &recovered, written.as_deref())?;
     // A plan that was given knows better than the one that came back.
@@ -135,9 +136,17 @@ fn say_recovered(output: Output, recovered: &Recovered, written: Option<&Path>) 
     }
     let mut text = Vec::new();
     let until = until.unwrap_or_default();
-    writeln!(text, "the controller of {} is back: {} records, the last of {until}", recovered.host, recovered.records)?;
+    writeln!(
+        text,
+        "the controller of {} is back: {} records, the last of {until}",
+        recovered.host, recovered.records
+    )?;
     for writer in &recovered.revoked {
-        writeln!(text, "the lost host's key {writer} is revoked; this machine signs with {}", recovered.writer)?;
+        writeln!(
+            text,
+            "the lost host's key {writer} is revoked; this machine signs with {}",
+            recovered.writer
+        )?;
     }
     if let Some(path) = written {
         writeln!(text, "its plan is written to {}: check where it says that things are", path.display())?;
@@ -178,8 +187,9 @@ impl Means for CliMeans {
     }
 
     fn watchdog(&self) -> Result<Arc<dyn Fn() -> Command + Send + Sync>, Trouble> {
-        let program = std::env::current_exe()
-            .map_err(|error| Trouble::new(format!("find this program: {error}"), "Start it by its full path."))?;
+        let program = std::env::current_exe().map_err(|error| {
+            Trouble::new(format!("find this program: {error}"), "Start it by its full path.")
+        })?;
         Ok(Arc::new(move || {
             let mut command = Command::new(&program);
             command.arg("follow-watchdog");

@@ -301,7 +301,10 @@ fn prune_keeps_by_each_rule_that_is_typed_and_else_by_the_plan() {
         assert_eq!(gone(&rules), forgotten, "{rules:?}");
     }
     assert_eq!(gone(&["--yearly", "1", "--versions", "3", "--at-least", "4"]), 1);
-    place.write("lifeboat.toml", "[datasets.tree]\nstore = \"tree\"\nretain = { versions = 2, window = \"0s\" }\n");
+    place.write(
+        "lifeboat.toml",
+        "[datasets.tree]\nstore = \"tree\"\nretain = { versions = 2, window = \"0s\" }\n",
+    );
     assert_eq!((gone(&[]), gone(&["--days", "1"])), (3, 0));
     place.run(&["prune", "--window", "soon"]).expect(2);
     place.run(&["prune", "--days", "-1"]).expect(2);

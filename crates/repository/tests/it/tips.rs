@@ -30,7 +30,8 @@ fn looking_at_tips_is_as_good_as_reading_everything() {
     let (mut tips, mut draw, mut kept) = (Tips::default(), u64::from(seed) + 1, Vec::<Published>::new());
     for turn in 0..60_u8 {
         draw = draw.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        let (machine, name) = (&machines[(draw >> 40) as usize % 2], ["a", "b", "c"][(draw >> 50) as usize % 3]);
+        let (machine, name) =
+            (&machines[(draw >> 40) as usize % 2], ["a", "b", "c"][(draw >> 50) as usize % 3]);
         house.clock.advance(Duration::from_secs(60));
         if (draw >> 33) % 3 == 0 && !kept.is_empty() {
             // Often the newest: then the one before it answers.
