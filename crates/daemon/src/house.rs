@@ -33,6 +33,8 @@ pub struct House {
     pub clock: Clock,
     tell: Tell,
     open: Mutex<Open>,
+    /// Held while the repository is opened.
+    opening: Mutex<()>,
     /// The tips of the repository (under no name) and of the copies.
     tips: Mutex<BTreeMap<String, Tips>>,
 }
@@ -62,6 +64,7 @@ impl House {
             clock: Clock::System,
             tell,
             open: Mutex::default(),
+            opening: Mutex::default(),
             tips: Mutex::default(),
         }
     }
@@ -71,10 +74,15 @@ impl House {
     /// # Errors
     /// Where it is away, or its secret does not open it.
     pub fn repository(&self) -> Result<Arc<Repository>, Trouble> {
-        if let Some(open) = &self.open.lock().unwrap_or_else(PoisonError::into_inner).repository {
-            return Ok(open.clone());
+        if let Some(open) = self.open_repository() {
+            return Ok(open);
         }
-        // Not under the lock: opening may take as long as a network does.
+        // Opening may take as long as a network does: who only looks whether it is open does not wait. Who needs it
+        // waits for the one that opens it, since a passphrase costs its memory each time.
+        let _one = self.opening.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(open) = self.open_repository() {
+            return Ok(open);
+        }
         let opened = self.means.repository()?;
         self.note_key(&opened);
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
