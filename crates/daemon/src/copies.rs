@@ -19,6 +19,7 @@ fn trouble(error: RepositoryError) -> Trouble {
 /// Copies what the copy does not have yet.
 pub(crate) fn bring_up_to_date(house: &House, name: &str) -> Result<Done, Trouble> {
     let (origin, target) = (house.repository()?, house.copy(name)?);
+    let through = durable_through(house);
     let mut unreadable = Vec::new();
     let snapshots = origin.snapshots(None, &mut unreadable).map_err(trouble)?;
     let slots: Vec<_> = snapshots.iter().map(|published| published.slot.clone()).collect();
@@ -35,8 +36,17 @@ pub(crate) fn bring_up_to_date(house: &House, name: &str) -> Result<Done, Troubl
         "log_bytes": report.log_bytes,
         "left_out": left_out,
     });
+    if outcome == JobOutcome::Done {
+        house.live.change(|seen| seen.copies.entry(name.to_owned()).or_default().caught_up = through);
+    }
     look(house, name);
     Ok(Done { outcome, detail })
+}
+
+/// Up to when everything of the datasets that are followed here is durable in the repository.
+fn durable_through(house: &House) -> BTreeMap<String, Timestamp> {
+    let streams = house.live.seen().datasets.into_iter();
+    streams.filter_map(|(name, dataset)| Some((name, dataset.stream?.durable_through?))).collect()
 }
 
 /// Looks at what a copy holds, and whether it answers at all.
@@ -57,7 +67,10 @@ pub(crate) fn note(
 ) {
     place.asked = Some(now);
     match held {
-        Ok(held) => {
+        Ok(mut held) => {
+            for (dataset, until) in &mut held {
+                *until = (*until).max(place.caught_up.get(dataset).copied().unwrap_or(*until));
+            }
             place.answered = Some(now);
             place.failure = None;
             place.holds = held;

@@ -108,6 +108,9 @@ pub struct PlaceSeen {
     pub failure: Option<String>,
     /// In a copy, by dataset: up to when it can be restored from here.
     pub holds: BTreeMap<String, Timestamp>,
+    /// In a copy, by followed dataset: everything that was durable at this instant has been copied since. Of a server
+    /// that is idle nothing else shows it: its log ends where it ended.
+    pub caught_up: BTreeMap<String, Timestamp>,
 }
 
 /// Who leads.
