@@ -402,8 +402,10 @@ fn means_nothing(forge: &Forge, at: usize) -> bool {
     let position = forge.start.after(at as u64);
     let in_page = position.0 % 8192;
     if in_page < 24 {
+        // How much of a record goes on is read only where the page says that one does.
+        let continues = usize::try_from(in_page).is_ok_and(|in_page| forge.bytes[at - in_page + 2] & 1 == 1);
         // The flag for pages that backups need not keep, and four bytes of padding.
-        return in_page == 2 || in_page >= 20;
+        return in_page == 2 || in_page >= 20 || (!continues && (16..20).contains(&in_page));
     }
     if SEGMENT.start_of(position).after(40) > position {
         // The first cluster that is met is taken.

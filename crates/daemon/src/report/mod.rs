@@ -21,9 +21,14 @@ use lifeboat_watch::observe::{Channel, Component, Job, Leader, Leadership, Obser
 use lifeboat_watch::report::{Limits, judge};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 pub use lifeboat_watch::report::{DatasetReport, PlaceReport, Report, ServiceReport};
 pub use offline::{Here, of_repositories};
+
+/// A server says something every second. After two seconds of silence and one until the next report a stall shows
+/// within three.
+const LIMITS: Limits = Limits { stall: Duration::from_secs(2), near: 0.8, late: Duration::from_secs(60) };
 
 /// What the repository is called among the places.
 pub(crate) const REPOSITORY: &str = "repository";
@@ -78,7 +83,7 @@ impl Reports {
         let found_out = self.found_out.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let observed = observe(service, &seen, &known, found_out, now);
         drop(known);
-        let report = Arc::new(judge(&observed, &Limits::default(), now));
+        let report = Arc::new(judge(&observed, &LIMITS, now));
         *self.newest.lock().unwrap_or_else(PoisonError::into_inner) = Some(report.clone());
         report
     }
