@@ -241,7 +241,11 @@ fn a_target_without_permission_is_refused() {
 fn an_unknown_key_of_the_plan_names_the_nearest() {
     let place = Place::with_snapshot();
     for (plan, message, hint) in [
-        ("[datasets.tree]\nstroe = \"tree\"\n", "line 2, datasets.tree.stroe: unknown field `stroe`", "`store`"),
+        (
+            "[datasets.tree]\nstroe = \"tree\"\n",
+            "line 2, datasets.tree.stroe: unknown field `stroe`",
+            "`store`",
+        ),
         ("[repository]\nurl = \"repo\"\nkeys = \"env:X\"\n", "unknown field `keys`", "`key`"),
         ("[datasets.tree]\nstore = \"tree\"\nretain = { dayly = 3 }\n", "unknown field `dayly`", "`daily`"),
     ] {

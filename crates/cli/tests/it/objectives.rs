@@ -36,7 +36,15 @@ impl World {
         database.execute_batch("create table t (x); insert into t values (1)").unwrap();
         world.place.write("tree/a", "first");
         world.place.write("copy-key", PASSPHRASE);
-        let mut init = world.command(&["repo", "init", "-r", &world.copy_url(), "--copy-of", "repo", "--no-recovery-key"]);
+        let mut init = world.command(&[
+            "repo",
+            "init",
+            "-r",
+            &world.copy_url(),
+            "--copy-of",
+            "repo",
+            "--no-recovery-key",
+        ]);
         init.env("LIFEBOAT_KEY", "env:LIFEBOAT_PASSPHRASE").env("LIFEBOAT_ORIGIN_PASSPHRASE", PASSPHRASE);
         Ran::of(&mut init).expect(0);
         world.place.write("lifeboat.toml", world.plan());
@@ -161,7 +169,10 @@ fn each_objective_is_met_and_shown_and_each_loss_shows() {
     world.cluster.kill9();
     took.push(("the server is gone", world.until(1, |s| dataset_says(s, "app", &["stalled"]))));
     assert!(world.has_metric("lifeboat_dataset_state{dataset=\"app\",state=\"ok\"} 0"));
-    took.push(("its objective is missed", world.until(1, |s| named(&s["datasets"], "app")["state"] == "breach")));
+    took.push((
+        "its objective is missed",
+        world.until(1, |s| named(&s["datasets"], "app")["state"] == "breach"),
+    ));
     world.cluster.start_server();
     took.push(("the server is back", world.until(0, |status| status["state"] == "ok")));
 
