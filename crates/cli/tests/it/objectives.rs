@@ -9,6 +9,7 @@ use lifeboat_postgres_server::testing::{TestCluster, test_installation};
 use serde_json::Value;
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -143,6 +144,11 @@ impl World {
     }
 }
 
+#[expect(clippy::disallowed_methods, reason = "what a disaster does need not be durable")]
+fn rename(from: &Path, to: &Path) {
+    std::fs::rename(from, to).unwrap();
+}
+
 fn named<'v>(list: &'v Value, name: &str) -> &'v Value {
     list.as_array().and_then(|all| all.iter().find(|one| one["name"] == name)).unwrap_or(&Value::Null)
 }
@@ -178,9 +184,9 @@ fn each_objective_is_met_and_shown_and_each_loss_shows() {
 
     for (dataset, file) in [("notes", "app.db"), ("tree", "tree")] {
         let (there, gone) = (world.place.path(file), world.place.path("gone"));
-        std::fs::rename(&there, &gone).unwrap();
+        rename(&there, &gone);
         took.push(("a store is gone", world.until(1, |s| dataset_says(s, dataset, &["store_down"]))));
-        std::fs::rename(&gone, &there).unwrap();
+        rename(&gone, &there);
         took.push(("it is back", world.until(0, |status| status["state"] == "ok")));
     }
 
@@ -191,10 +197,10 @@ fn each_objective_is_met_and_shown_and_each_loss_shows() {
     took.push(("the copy is back", world.until(0, |status| status["state"] == "ok")));
 
     let (there, gone) = (world.place.path("repo"), world.place.path("gone"));
-    std::fs::rename(&there, &gone).unwrap();
+    rename(&there, &gone);
     took.push(("the region's repository is gone", world.until(1, |s| is_unreachable(s, "repository"))));
     assert!(world.has_metric("lifeboat_place_reachable{place=\"repository\",role=\"repository\"} 0"));
-    std::fs::rename(&gone, &there).unwrap();
+    rename(&gone, &there);
     took.push(("the repository is back", world.until(0, |status| status["state"] == "ok")));
     for (what, seconds) in took {
         eprintln!("{seconds:6.1} s until it showed that {what}");
