@@ -23,6 +23,7 @@ pub(crate) fn bring_up_to_date(house: &House, name: &str) -> Result<Done, Troubl
     let mut unreadable = Vec::new();
     let snapshots = origin.snapshots(None, &mut unreadable).map_err(trouble)?;
     let slots: Vec<_> = snapshots.iter().map(|published| published.slot.clone()).collect();
+    // Who may only read the origin copies without a pin.
     let _pin = origin.writer().and_then(|signer| ReaderPin::take(&origin, &signer, &slots, "copy")).ok();
     let report = copy(&origin, &target, &snapshots).map_err(trouble)?;
     let left_out: Vec<String> =

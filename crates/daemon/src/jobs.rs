@@ -66,7 +66,11 @@ pub(crate) fn run(house: &House, key: &TaskKey, fix: Option<&ChainFix>) -> Done 
     done
 }
 
-fn planned<'h>(house: &'h House, dataset: &str) -> Result<(DatasetName, &'h DatasetPlan), Trouble> {
+/// A dataset of the plan.
+pub(crate) fn planned<'h>(
+    house: &'h House,
+    dataset: &str,
+) -> Result<(DatasetName, &'h DatasetPlan), Trouble> {
     let plan = house.plan.datasets.get(dataset).ok_or_else(|| {
         Trouble::new(
             format!("{dataset} is no dataset of the plan"),
@@ -268,7 +272,8 @@ pub(crate) fn was_done(house: &House, key: &TaskKey, begun: Timestamp) -> Result
     if !matches!(key.kind, TaskKind::Snapshot | TaskKind::Look) {
         return Ok(None);
     }
-    let (name, _) = planned(house, &key.subject)?;
+    // The plan may not name it any more.
+    let Ok(name) = DatasetName::new(&key.subject) else { return Ok(None) };
     let repository = house.repository()?;
     let trouble = |error: RepositoryError| Trouble::of(&error);
     let writer = repository.writer().map_err(trouble)?.id();

@@ -12,7 +12,7 @@ use crate::live::LeaderSeen;
 use crate::record::What;
 use lifeboat_base::clock::Stopwatch;
 use lifeboat_repository::ids::DatasetName;
-use lifeboat_repository::{Candidate, ChainFix, Leadership, Outcome, RepositoryError, Standing};
+use lifeboat_repository::{Candidate, ChainFix, ChainFixer, Leadership, Outcome, RepositoryError, Standing};
 use serde_json::json;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -26,7 +26,10 @@ const BEATS: u32 = 5;
 /// Leadership, shared by the thread that keeps it and those who act under it.
 #[derive(Debug, Default)]
 pub(crate) struct Lead {
+    /// Held while a sign of life is given: nobody else waits for it.
     held: Mutex<Option<Leadership>>,
+    /// What others need of it.
+    fixer: Mutex<Option<ChainFixer>>,
     leads: AtomicBool,
 }
 
@@ -38,13 +41,16 @@ impl Lead {
 
     /// Whether this host leads, as the repository has it now.
     pub(crate) fn is_confirmed(&self) -> bool {
-        let held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
-        held.as_ref().is_some_and(|leadership| leadership.is_current().unwrap_or(false))
+        self.fixer().is_some_and(|fixer| fixer.is_current().unwrap_or(false))
+    }
+
+    fn fixer(&self) -> Option<ChainFixer> {
+        self.fixer.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// The generation that we lead under.
     pub(crate) fn generation(&self) -> Option<u64> {
-        self.held.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map(Leadership::generation)
+        self.fixer().map(|fixer| fixer.generation())
     }
 
     /// What a snapshot that is published under our leadership carries; `None` where we do not lead.
@@ -52,12 +58,13 @@ impl Lead {
     /// # Errors
     /// Where the dataset's chain cannot be read.
     pub(crate) fn fix(&self, dataset: &DatasetName) -> Result<Option<ChainFix>, RepositoryError> {
-        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
-        held.as_mut().map(|leadership| leadership.fix(dataset)).transpose()
+        self.fixer().map(|fixer| fixer.fix(dataset)).transpose()
     }
 
     fn set(&self, leadership: Option<Leadership>) {
-        self.leads.store(leadership.is_some(), Ordering::SeqCst);
+        let fixer = leadership.as_ref().map(Leadership::fixer);
+        self.leads.store(fixer.is_some(), Ordering::SeqCst);
+        *self.fixer.lock().unwrap_or_else(PoisonError::into_inner) = fixer;
         *self.held.lock().unwrap_or_else(PoisonError::into_inner) = leadership;
     }
 
@@ -71,6 +78,7 @@ impl Lead {
 
     fn resign(&self) -> Result<(), RepositoryError> {
         self.leads.store(false, Ordering::SeqCst);
+        *self.fixer.lock().unwrap_or_else(PoisonError::into_inner) = None;
         let held = self.held.lock().unwrap_or_else(PoisonError::into_inner).take();
         held.map_or(Ok(()), Leadership::resign)
     }

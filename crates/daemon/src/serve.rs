@@ -26,6 +26,7 @@ use lifeboat_base::failpoint;
 use lifeboat_repository::ids::DatasetName;
 use serde_json::json;
 use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -189,21 +190,17 @@ impl Service {
             house.say(&key.to_string(), "began", json!({ "job": job }));
         }
         let (house, lead, sender) = (house.clone(), self.lead.clone(), sender.clone());
-        let doing = key.clone();
+        let (doing, told) = (key.clone(), sender.clone());
         let spawned = std::thread::Builder::new().name(key.to_string()).spawn(move || {
-            let fix = if is_shared { fix_of(&lead, &doing) } else { Ok(None) };
-            let receipt = evidence::begin(&house, &doing);
-            let done = match fix {
-                Ok(fix) => jobs::run(&house, &doing, fix.as_ref()),
-                Err(trouble) => Done::of_trouble(&trouble),
-            };
-            evidence::end(&house, &doing, receipt, &done);
+            // A job that panicked has failed: else it would keep its room, and its dataset, for ever.
+            let done = catch_unwind(AssertUnwindSafe(|| do_once(&house, &lead, &doing, is_shared)))
+                .unwrap_or_else(|_| Done::of_trouble(&panicked(&doing)));
             // Nobody hears where the service ended first: then it is interrupted, and looked at when it starts again.
             let _ = sender.send(Ended { job, key: doing, done });
         });
         if let Err(error) = spawned {
             let trouble = Trouble::new(format!("start a thread: {error}"), "Check the limits of this user.");
-            self.record(&Ended { job, key, done: Done::of_trouble(&trouble) })?;
+            let _ = told.send(Ended { job, key, done: Done::of_trouble(&trouble) });
         }
         Ok(())
     }
@@ -259,6 +256,25 @@ impl Service {
             }
         }
     }
+}
+
+/// Does a job and leaves its receipt.
+fn do_once(house: &House, lead: &Lead, key: &TaskKey, is_shared: bool) -> Done {
+    let fix = if is_shared { fix_of(lead, key) } else { Ok(None) };
+    let receipt = evidence::begin(house, key);
+    let done = match fix {
+        Ok(fix) => jobs::run(house, key, fix.as_ref()),
+        Err(trouble) => Done::of_trouble(&trouble),
+    };
+    evidence::end(house, key, receipt, &done);
+    done
+}
+
+fn panicked(key: &TaskKey) -> Trouble {
+    Trouble::new(
+        format!("{key} came to an end that it should not: a defect"),
+        "Please report it, with the log.",
+    )
 }
 
 fn fix_of(lead: &Lead, key: &TaskKey) -> Result<Option<lifeboat_repository::ChainFix>, Trouble> {

@@ -2,14 +2,16 @@
 //! pause that grows; it ends for good only when it is told to.
 
 use crate::house::House;
+use crate::jobs::planned;
 use crate::lead::Lead;
 use crate::means::Trouble;
 use crate::task::is_shared;
 use lifeboat_base::Secret;
 use lifeboat_base::clock::Stopwatch;
 use lifeboat_plan::{Ack, DatasetPlan, Mode};
-use lifeboat_recovery::postgres::{FollowNews, FollowPlan, Synchronous, follow};
+use lifeboat_recovery::postgres::{FollowNews, FollowPlan, LeadsBy, Synchronous, follow};
 use lifeboat_recovery::{RecoveryError, Target};
+use lifeboat_repository::RepositoryError;
 use lifeboat_repository::ids::DatasetName;
 use lifeboat_store_postgres::synchronous::WatchdogEvent;
 use lifeboat_store_postgres::{
@@ -46,14 +48,15 @@ impl Stream {
     /// Starts following a dataset.
     pub(crate) fn start(house: &Arc<House>, lead: &Arc<Lead>, dataset: &str) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
-        let (house, name, flag) = (house.clone(), dataset.to_owned(), stop.clone());
+        let (shared, name, flag) = (house.clone(), dataset.to_owned(), stop.clone());
         let lead = lead.clone();
         let thread = std::thread::Builder::new()
             .name(format!("follow {name}"))
-            .spawn(move || supervise(&house, &lead, &name, &flag))
-            .inspect_err(|_| {})
-            .ok();
-        Self { stop, thread }
+            .spawn(move || supervise(&shared, &lead, &name, &flag));
+        if let Err(error) = &thread {
+            house.live.stream_failed(dataset, format!("start a thread: {error}"));
+        }
+        Self { stop, thread: thread.ok() }
     }
 
     /// Tells it to end, and does not wait.
@@ -115,14 +118,7 @@ pub(crate) fn sleep(pause: Duration, stop: &AtomicBool) {
 }
 
 fn prepare(house: &House, lead: &Arc<Lead>, dataset: &str) -> Result<FollowPlan, Trouble> {
-    let planned = house.plan.datasets.get(dataset).ok_or_else(|| {
-        Trouble::new(
-            format!("{dataset} is no dataset of the plan"),
-            "Start `lifeboat serve` again with the plan.",
-        )
-    })?;
-    let name = DatasetName::new(dataset)
-        .map_err(|error| Trouble::new(error.to_string(), "Rename it in the plan."))?;
+    let (name, planned) = planned(house, dataset)?;
     let store = house.means.store(&planned.store)?;
     let Target::Postgres(server) = Target::named(&store).map_err(|error| Trouble::of(&error))? else {
         return Err(Trouble::new(
@@ -146,6 +142,7 @@ fn prepare(house: &House, lead: &Arc<Lead>, dataset: &str) -> Result<FollowPlan,
     } else {
         None
     };
+    let leadership = is_shared(planned).then(|| lead_of(lead, &name));
     // Whoever led before may be frozen, and the server would wait for it. One that thaws must not take it back: it asks
     // the repository whether it still leads.
     let lead = lead.clone();
@@ -160,7 +157,14 @@ fn prepare(house: &House, lead: &Arc<Lead>, dataset: &str) -> Result<FollowPlan,
         spool,
         synchronous,
         take_over,
+        leadership,
     })
+}
+
+/// What the follower publishes itself is the leader's: of one that was replaced it does not count.
+fn lead_of(lead: &Arc<Lead>, dataset: &DatasetName) -> LeadsBy {
+    let (lead, dataset) = (lead.clone(), dataset.clone());
+    LeadsBy::asking(move || lead.fix(&dataset)?.ok_or(RepositoryError::Aborted))
 }
 
 fn open_spool(

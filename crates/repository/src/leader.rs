@@ -27,7 +27,7 @@ use lifeboat_base::clock::Stopwatch;
 use lifeboat_base::{failpoint, random};
 use lifeboat_objects::{Key, list_all};
 use std::collections::{BTreeMap, HashMap};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 /// Objects that nobody who may lead has signed occupy a generation and lead nothing; so many are passed over.
@@ -172,7 +172,7 @@ pub struct Leadership {
     signer: Signer,
     generation: u64,
     heartbeats: u64,
-    fixes: BTreeMap<DatasetName, ChainFix>,
+    fixer: ChainFixer,
 }
 
 impl Leadership {
@@ -182,7 +182,7 @@ impl Leadership {
             signer: candidate.signer.clone(),
             generation,
             heartbeats: 0,
-            fixes: BTreeMap::new(),
+            fixer: ChainFixer { repository: candidate.repository.clone(), generation, fixes: Arc::default() },
         }
     }
 
@@ -191,21 +191,12 @@ impl Leadership {
         self.generation
     }
 
-    /// Whether no newer generation exists. What is published after this said yes may still come too late;
-    /// readers decide, by the order in the chain.
+    /// As [`ChainFixer::is_current`].
     ///
     /// # Errors
     /// Where the store cannot be read: then nobody knows, and a leader stops.
     pub fn is_current(&self) -> Result<bool> {
-        Ok(self.standing()? == Standing::Current)
-    }
-
-    fn standing(&self) -> Result<Standing> {
-        let newest = self.repository.leaders()?.into_iter().next_back();
-        Ok(match newest.filter(|(generation, _)| *generation > self.generation) {
-            Some((generation, writer)) => Standing::Superseded { generation, writer },
-            None => Standing::Current,
-        })
+        self.fixer.is_current()
     }
 
     /// Gives a sign of life, unless a newer generation exists. To be called several times within the time
@@ -214,7 +205,7 @@ impl Leadership {
     /// # Errors
     /// Where the store cannot be read or written; call it again.
     pub fn heartbeat(&mut self) -> Result<Standing> {
-        let standing = self.standing()?;
+        let standing = self.fixer.standing()?;
         if standing == Standing::Current {
             self.beat(false)?;
         }
@@ -259,13 +250,60 @@ impl Leadership {
         Ok(())
     }
 
+    /// What the snapshots of a dataset that are published under this leadership carry.
+    ///
+    /// # Errors
+    /// As [`ChainFixer::fix`].
+    pub fn fix(&mut self, dataset: &DatasetName) -> Result<ChainFix> {
+        self.fixer.fix(dataset)
+    }
+
+    /// What fixes chains apart from this: long chains are read while signs of life go on.
+    pub fn fixer(&self) -> ChainFixer {
+        self.fixer.clone()
+    }
+}
+
+/// Fixes the chains of a generation. Clones share what they have read.
+#[derive(Clone, Debug)]
+pub struct ChainFixer {
+    repository: Arc<Repository>,
+    generation: u64,
+    fixes: Arc<Mutex<BTreeMap<DatasetName, ChainFix>>>,
+}
+
+impl ChainFixer {
+    /// The generation.
+    pub fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    /// Whether no newer generation exists. What is published after this said yes may still come too late;
+    /// readers decide, by the order in the chain.
+    ///
+    /// # Errors
+    /// Where the store cannot be read: then nobody knows, and a leader stops.
+    pub fn is_current(&self) -> Result<bool> {
+        Ok(self.standing()? == Standing::Current)
+    }
+
+    fn standing(&self) -> Result<Standing> {
+        let newest = self.repository.leaders()?.into_iter().next_back();
+        Ok(match newest.filter(|(generation, _)| *generation > self.generation) {
+            Some((generation, writer)) => Standing::Superseded { generation, writer },
+            None => Standing::Current,
+        })
+    }
+
     /// What the snapshots of a dataset that are published under this leadership carry. It is read from the
     /// chains once, before the first of them, and stays the same.
     ///
     /// # Errors
     /// Where a snapshot of the dataset cannot be read: then its chain's tip is not known.
-    pub fn fix(&mut self, dataset: &DatasetName) -> Result<ChainFix> {
-        if let Some(fix) = self.fixes.get(dataset) {
+    pub fn fix(&self, dataset: &DatasetName) -> Result<ChainFix> {
+        // Held while it is read: two readings at different times would fix different tips.
+        let mut fixes = self.fixes.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(fix) = fixes.get(dataset) {
             return Ok(fix.clone());
         }
         let mut unreadable = Vec::new();
@@ -281,7 +319,7 @@ impl Leadership {
             let tip = fix.tips.entry(position.writer).or_insert(0);
             *tip = position.number.max(*tip);
         }
-        self.fixes.insert(dataset.clone(), fix.clone());
+        fixes.insert(dataset.clone(), fix.clone());
         Ok(fix)
     }
 }

@@ -69,7 +69,7 @@ pub use fuzzing::{fuzz_bodies, fuzz_list, fuzz_names};
 pub use index::fuzz_index;
 pub use keys::{Lock, RecoveryKey, Unlock};
 pub use leader::{
-    Candidate, ChainFix, Effective, Leaders, Leadership, Monotonic, Outcome, Standing, effective,
+    Candidate, ChainFix, ChainFixer, Effective, Leaders, Leadership, Monotonic, Outcome, Standing, effective,
     effective_snapshots,
 };
 pub use lease::ReaderPin;

@@ -115,6 +115,7 @@ fn plan(
         synchronous: synchronous(context, dataset, text, args)?,
         // A person who starts a second follower is told that there is a first one.
         take_over: None,
+        leadership: None,
     })
 }
 

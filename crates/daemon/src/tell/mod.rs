@@ -64,6 +64,15 @@ struct Words {
     since: Timestamp,
 }
 
+/// What was told before and is still to be; nothing at the first start.
+fn kept_state(house: &House) -> Result<State, String> {
+    let kept = house.state.fact(FACT).map_err(|error| lifeboat_base::report(&error))?;
+    kept.map_or_else(
+        || Ok(State::default()),
+        |text| serde_json::from_str(&text).map_err(|error| error.to_string()),
+    )
+}
+
 /// What was told, and what is to be.
 struct Telling {
     dispatcher: Dispatcher,
@@ -76,8 +85,11 @@ struct Telling {
 
 impl Telling {
     fn new(house: &House, told: &Told) -> Self {
-        let kept = house.state.fact(FACT).ok().flatten();
-        let kept: State = kept.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default();
+        let kept = kept_state(house).unwrap_or_else(|why| {
+            // Better told twice than not at all: what holds is told again.
+            house.say("messages", "forgotten", json!({ "error": why }));
+            State::default()
+        });
         let system =
             house.plan.system.as_ref().map_or_else(|| house.means.host(), |system| system.name.clone());
         let dispatcher = Dispatcher::new(&system, told.settings, told.routes.clone(), kept.clone());

@@ -7,7 +7,7 @@ use lifeboat_base::Secret;
 use lifeboat_base::clock::Stopwatch;
 use lifeboat_postgres_wal::{Lsn, SystemId, TimelineId};
 use lifeboat_repository::ids::DatasetName;
-use lifeboat_repository::{LogCatalogue, Repository};
+use lifeboat_repository::{ChainFix, LogCatalogue, Repository};
 use lifeboat_store::progress::Progress;
 use lifeboat_store_postgres::synchronous::{
     WatchdogConfig, WatchdogEvent, WatchdogKeeper, check_synchronous, keep_watchdog,
@@ -56,6 +56,25 @@ pub struct FollowPlan {
     pub synchronous: Option<Synchronous>,
     /// Whether a session that holds the slot may be ended to have it.
     pub take_over: Option<TakeOver>,
+    /// Under whose leadership snapshots are published, where a leader follows.
+    pub leadership: Option<LeadsBy>,
+}
+
+/// Says what a snapshot that a leader publishes carries, as of now.
+#[derive(Clone)]
+pub struct LeadsBy(Arc<dyn Fn() -> lifeboat_repository::Result<ChainFix> + Send + Sync>);
+
+impl LeadsBy {
+    /// Asks this before each snapshot; where it fails, none is taken.
+    pub fn asking(ask: impl Fn() -> lifeboat_repository::Result<ChainFix> + Send + Sync + 'static) -> Self {
+        Self(Arc::new(ask))
+    }
+}
+
+impl fmt::Debug for LeadsBy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("LeadsBy")
+    }
 }
 
 /// How commits wait for us, and for how long at most.
@@ -263,8 +282,9 @@ impl Watch<'_> {
         tell(FollowNews::SnapshotBegun);
         let plan = self.plan.clone();
         self.snapshot = Some(std::thread::spawn(move || {
+            let leadership = plan.leadership.as_ref().map(|leads| (leads.0)()).transpose()?;
             let target = Target::Postgres(Box::new(plan.server));
-            let options = ProtectOptions::default();
+            let options = ProtectOptions { leadership, ..ProtectOptions::default() };
             protect(&plan.repository, &plan.dataset, &target, &options, &Progress::default())
         }));
     }

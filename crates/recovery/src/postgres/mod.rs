@@ -16,7 +16,7 @@ mod tar;
 pub use export::{
     ClusterFormat, ExportOptions, ExportedCluster, ExportedWal, WalRange, export_cluster, export_wal,
 };
-pub use follow::{FollowNews, FollowPlan, Synchronous, follow};
+pub use follow::{FollowNews, FollowPlan, LeadsBy, Synchronous, follow};
 pub use points::cluster_points;
 pub(crate) use prove::ask_all;
 pub use prove::{ClusterProof, ClusterQuestions, prove_cluster};
