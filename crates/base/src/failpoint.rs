@@ -3,8 +3,9 @@
 //! Every crash window has one, named `crate::moment`. They exist in debug builds (and with the feature
 //! `failpoints`); in a release build [`reach`] is an empty function. `LIFEBOAT_FAILPOINTS` holds
 //! `name=action` pairs separated by `;`. An action is `kill` (the process ends as by SIGKILL: no
-//! destructors, no flush), `error` ([`reach`] returns an I/O error), `pause:MILLISECONDS`, or `off`; a
-//! number and `*` in front let that many arrivals pass first: `repository::index-put=2*kill`.
+//! destructors, no flush), `error` ([`reach`] returns an I/O error), `pause:MILLISECONDS`, `freeze` (the
+//! process stops as by SIGSTOP, at one arrival only, until somebody continues it), or `off`; a number and
+//! `*` in front let that many arrivals pass first: `repository::index-put=2*kill`.
 //!
 //! `LIFEBOAT_FAILPOINTS_SEEN` names a file to which every failpoint that is reached appends its name, so
 //! that a test can list them all and prove that it killed at each.
@@ -43,6 +44,7 @@ mod enabled {
         Kill,
         Error,
         Pause(Duration),
+        Freeze,
         Off,
     }
 
@@ -68,6 +70,9 @@ mod enabled {
                     point.let_pass -= 1;
                     Action::Off
                 }
+                Some(point) if point.action == Action::Freeze => {
+                    std::mem::replace(&mut point.action, Action::Off)
+                }
                 Some(point) => point.action,
                 None => Action::Off,
             }
@@ -77,6 +82,10 @@ mod enabled {
             Action::Pause(time) => {
                 std::thread::sleep(time);
                 Ok(())
+            }
+            Action::Freeze => {
+                let itself = rustix::process::getpid();
+                rustix::process::kill_process(itself, rustix::process::Signal::STOP).map_err(Into::into)
             }
             Action::Error => Err(io::Error::other(format!("failpoint {name}"))),
             Action::Kill => {
@@ -105,6 +114,7 @@ mod enabled {
         let action = match action {
             "kill" => Action::Kill,
             "error" => Action::Error,
+            "freeze" => Action::Freeze,
             "off" => Action::Off,
             other => match other.strip_prefix("pause:").and_then(|ms| ms.parse().ok()) {
                 Some(ms) => Action::Pause(Duration::from_millis(ms)),
@@ -122,11 +132,12 @@ mod tests {
 
     #[test]
     fn actions_are_parsed() {
-        let armed = parse("a::b=kill; c::d=2*pause:50 ;e=error;");
+        let armed = parse("a::b=kill; c::d=2*pause:50 ;e=error; f=1*freeze");
         assert_eq!(armed["a::b"], Armed { let_pass: 0, action: Action::Kill });
         assert_eq!(armed["c::d"], Armed { let_pass: 2, action: Action::Pause(Duration::from_millis(50)) });
         assert_eq!(armed["e"], Armed { let_pass: 0, action: Action::Error });
-        assert_eq!(armed.len(), 3);
+        assert_eq!(armed["f"], Armed { let_pass: 1, action: Action::Freeze });
+        assert_eq!(armed.len(), 4);
     }
 
     #[test]

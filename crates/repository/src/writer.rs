@@ -626,6 +626,10 @@ impl SnapshotWriter {
     fn publish(&self, snapshot: &Snapshot, lease: WriterLease) -> Result<Option<Published>> {
         failpoint::reach("writer::before-publication")
             .map_err(|e| RepositoryError::Io("publish the snapshot", e))?;
+        if self.generation.is_some() {
+            failpoint::reach("leader::before-publication")
+                .map_err(|e| RepositoryError::Io("publish a leader's snapshot", e))?;
+        }
         let key = layout::snapshot(&snapshot.position);
         let claim = self.repository.create_signed(ObjectType::Snapshot, &key, snapshot, &self.signer)?;
         failpoint::reach("writer::after-publication")
