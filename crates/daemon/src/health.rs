@@ -2,6 +2,7 @@
 //! holding up the others. What is up and what is down watch says.
 
 use crate::house::House;
+use crate::live::{PlaceSeen, Seen};
 use crate::report::Reports;
 use crate::task::is_done_by;
 use lifeboat_base::clock::{Clock, Stopwatch, Timestamp};
@@ -22,10 +23,11 @@ use std::time::Duration;
 const STORE: &str = "store:";
 /// What a copy's check is called: this, and the copy.
 const COPY: &str = "copy:";
-/// Three failures fit into one interval, so that by its end what is down is known to be.
-const CHECKS: u32 = 3;
+/// Three failures fit into one interval, and the second that a report takes, so that by its end what is down is known
+/// to be.
+const CHECKS: u32 = 4;
 /// Without a check for so many intervals nothing is known any more; and so much for a check that waits.
-const MISSED: u32 = 9;
+const MISSED: u32 = 12;
 const WAITING: Duration = Duration::from_secs(60);
 
 /// Every check by its name.
@@ -61,19 +63,24 @@ impl What {
         match self {
             Self::State => house.state.end().map(|_| ()).map_err(|error| report(&error)),
             Self::Keys => keys(house),
-            Self::Repository => answers(house.open_repository(), || house.live.seen().repository.failure),
+            Self::Repository => ask(house, house.open_repository(), |seen| &mut seen.repository),
             Self::Copy(name) => {
-                answers(house.open_copy(name), || house.live.seen().copies.get(name)?.failure.clone())
+                ask(house, house.open_copy(name), |seen| seen.copies.entry(name.clone()).or_default())
             }
             Self::Store(dataset) => store(house, dataset),
         }
     }
 }
 
+/// How long after a check the next one begins, and how long an answer may be waited for.
+pub(crate) fn pause(house: &House) -> Duration {
+    (crate::survey::every(house) / CHECKS).max(Duration::from_secs(1))
+}
+
 impl Health {
     /// With every check of a plan, none of them made yet.
     pub(crate) fn new(house: &House) -> Self {
-        let pause = (crate::survey::every(house) / CHECKS).max(Duration::from_secs(1));
+        let pause = pause(house);
         let settings = Settings { stale_after: pause * MISSED + WAITING, ..Settings::default() };
         let checkers =
             all(house).iter().flatten().map(|what| (what.name(), Checker::new(settings))).collect();
@@ -171,14 +178,33 @@ fn keys(house: &House) -> Result<(), String> {
     }
 }
 
-/// Whether a repository answers: its smallest object is looked at.
-fn answers(
+/// Whether a repository answers: its smallest object is looked at. That it was asked is known while it has not answered:
+/// a request that is repeated until somebody answers would hide for long that nobody does.
+fn ask(
+    house: &House,
     repository: Option<Arc<Repository>>,
-    failure: impl FnOnce() -> Option<String>,
+    place: impl Fn(&mut Seen) -> &mut PlaceSeen,
 ) -> Result<(), String> {
     let Some(repository) = repository else {
-        return Err(failure().unwrap_or_else(|| "it was not opened yet".to_owned()));
+        let failure = house.live.change(|seen| place(seen).failure.clone());
+        return Err(failure.unwrap_or_else(|| "it was not opened yet".to_owned()));
     };
+    let begun = house.clock.now();
+    house.live.change(|seen| place(seen).asking = Some(begun));
+    let answer = answers(&repository);
+    house.live.change(|seen| {
+        let place = place(seen);
+        place.asking = None;
+        match &answer {
+            Ok(()) => place.answered = Some(house.clock.now()),
+            // It stands until a survey has seen everything again.
+            Err(why) => place.failure = Some(why.clone()),
+        }
+    });
+    answer
+}
+
+fn answers(repository: &Repository) -> Result<(), String> {
     let key = Key::new("config").map_err(|error| report(&error))?;
     repository.store().head(&key).map(|_| ()).map_err(|error| report(&error))
 }

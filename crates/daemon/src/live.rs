@@ -104,6 +104,8 @@ pub struct PlaceSeen {
     pub answered: Option<Timestamp>,
     /// When it was last asked.
     pub asked: Option<Timestamp>,
+    /// Since when an answer is waited for.
+    pub asking: Option<Timestamp>,
     /// Why it did not answer, where it did not when it was last asked.
     pub failure: Option<String>,
     /// In a copy, by dataset: up to when it can be restored from here.

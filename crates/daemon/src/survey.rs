@@ -22,16 +22,32 @@ pub(crate) fn every(house: &House) -> Duration {
     planned.map_or(EVERY, lifeboat_plan::Span::duration).max(Duration::from_secs(1))
 }
 
-/// Looks until it is told to stop.
+/// Looks until it is told to stop, at each place in a thread of its own: one that does not answer keeps no other from
+/// being looked at.
 pub(crate) fn keep(house: &House, stop: &AtomicBool) {
+    std::thread::scope(|scope| {
+        for (name, _) in house.copies() {
+            let started = std::thread::Builder::new().name(format!("survey {name}")).spawn_scoped(scope, {
+                let name = name.clone();
+                move || again_and_again(house, stop, || look(house, &name))
+            });
+            if let Err(error) = started {
+                let failure = Some(format!("start a thread: {error}"));
+                house.live.change(|seen| seen.copies.entry(name).or_default().failure = failure);
+            }
+        }
+        again_and_again(house, stop, || look_at_repository(house));
+    });
+}
+
+fn again_and_again(house: &House, stop: &AtomicBool, look: impl Fn()) {
     while !stop.load(Ordering::Relaxed) {
-        look_around(house);
+        look();
         crate::stream::sleep(every(house), stop);
     }
 }
 
-/// Looks once at everything.
-pub(crate) fn look_around(house: &House) {
+fn look_at_repository(house: &House) {
     let seen = house.repository().and_then(|repository| snapshots(house, &repository));
     let now = house.clock.now();
     match seen {
@@ -43,10 +59,6 @@ pub(crate) fn look_around(house: &House) {
             forget_lost(house, &newest);
         }
         Err(trouble) => house.live.change(|seen| note(&mut seen.repository, now, Err(trouble))),
-    }
-    let names: Vec<String> = house.copies().map(|(name, _)| name).collect();
-    for name in names {
-        look(house, &name);
     }
 }
 

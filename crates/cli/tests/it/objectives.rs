@@ -66,7 +66,7 @@ impl World {
             [serve]
             listen = "127.0.0.1:0"
             token = "env:TOKEN"
-            check_every = "2s"
+            check_every = "5s"
             [repository]
             url = "{repository}"
             key = "file:{key}"

@@ -15,8 +15,20 @@ const MISSED: u32 = 3;
 /// What asking all places takes at the most, beside the interval.
 const ASKING: Duration = Duration::from_secs(60);
 
+/// How long a place may be silent.
+#[derive(Clone, Copy)]
+struct Patience {
+    /// Without being asked.
+    unasked: Duration,
+    /// While it is being asked.
+    asked: Duration,
+}
+
 pub(super) fn all(house: &House, seen: &Seen, known: &Known, now: Timestamp) -> Vec<Place> {
-    let patience = crate::survey::every(house) * MISSED + ASKING;
+    let patience = Patience {
+        unasked: crate::survey::every(house) * MISSED + ASKING,
+        asked: crate::health::pause(house),
+    };
     let check = TaskKey { kind: TaskKind::Check, subject: String::new() };
     let planned = house.plan.repository.as_ref();
     let repository = Place {
@@ -44,12 +56,13 @@ pub(super) fn region_of_repository(plan: &Plan) -> Option<String> {
     repository.region.clone().or_else(of_host)
 }
 
-fn reach(place: &PlaceSeen, patience: Duration, now: Timestamp) -> Reach {
+fn reach(place: &PlaceSeen, patience: Patience, now: Timestamp) -> Reach {
+    let is_longer = |since: Option<Timestamp>, than| since.is_some_and(|since| now.since(since) > than);
+    let is_silent = is_longer(place.asking, patience.asked) || is_longer(place.asked, patience.unasked);
     match place.asked {
-        None if place.failure.is_none() => Reach::Unknown,
-        _ if place.failure.is_some() => Reach::Unreachable(place.answered),
-        Some(asked) if now.since(asked) > patience => Reach::Unreachable(place.answered),
-        _ => Reach::Reached,
+        _ if place.failure.is_some() || is_silent => Reach::Unreachable(place.answered),
+        None => Reach::Unknown,
+        Some(_) => Reach::Reached,
     }
 }
 
@@ -60,12 +73,16 @@ mod tests {
     #[test]
     fn silence_is_no_answer() {
         let at = Timestamp::from_secs;
-        let patience = Duration::from_secs(100);
+        let patience = Patience { unasked: Duration::from_secs(100), asked: Duration::from_secs(10) };
         let mut place = PlaceSeen::default();
         assert_eq!(reach(&place, patience, at(1000)), Reach::Unknown);
         (place.asked, place.answered) = (Some(at(950)), Some(at(950)));
         assert_eq!(reach(&place, patience, at(1000)), Reach::Reached);
         assert_eq!(reach(&place, patience, at(1051)), Reach::Unreachable(Some(at(950))));
+        place.asking = Some(at(960));
+        assert_eq!(reach(&place, patience, at(970)), Reach::Reached);
+        assert_eq!(reach(&place, patience, at(971)), Reach::Unreachable(Some(at(950))));
+        place.asking = None;
         place.failure = Some("refused".to_owned());
         assert_eq!(reach(&place, patience, at(951)), Reach::Unreachable(Some(at(950))));
     }
