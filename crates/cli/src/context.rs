@@ -294,12 +294,17 @@ pub(crate) fn dataset_name(text: &str) -> Result<DatasetName, Failure> {
 }
 
 fn read_plan(named: Option<&Path>) -> Result<(Plan, String), Failure> {
+    let text = plan_text(named)?;
+    let path = named.unwrap_or(Path::new(FILE_NAME));
+    Ok((Plan::parse(&text, &path.display().to_string())?, text))
+}
+
+/// The plan as it is written; empty where none is named and none is here.
+pub(crate) fn plan_text(named: Option<&Path>) -> Result<String, Failure> {
     let path = named.unwrap_or(Path::new(FILE_NAME));
     match std::fs::read_to_string(path) {
-        Ok(text) => Ok((Plan::parse(&text, &path.display().to_string())?, text)),
-        Err(error) if named.is_none() && error.kind() == std::io::ErrorKind::NotFound => {
-            Ok((Plan::default(), String::new()))
-        }
+        Ok(text) => Ok(text),
+        Err(error) if named.is_none() && error.kind() == std::io::ErrorKind::NotFound => Ok(String::new()),
         Err(error) => Err(Failure::usage(
             format!("read the plan {}: {error}", path.display()),
             "Check the path given with --plan or LIFEBOAT_PLAN.",

@@ -61,8 +61,7 @@ fn run(cli: Cli) -> Result<Outcome, Failure> {
         Command::Man { into } => commands::meta::man(&into),
         Command::FollowWatchdog => commands::watchdog::run(),
         Command::RehearseWriter { database, log } => commands::rehearse::writer(&database, &log),
-        // Never taken apart: of a plan of ten thousand datasets that takes longer than to end.
-        Command::Status(args) => commands::status::run(Box::leak(Box::new(Context::new(cli.global)?)), &args),
+        Command::Status(args) => commands::status::run(cli.global, &args),
         Command::Serve(args) => commands::serve::run(&Arc::new(Context::new(cli.global)?), &args),
         command => dispatch(&Context::new(cli.global)?, command),
     }

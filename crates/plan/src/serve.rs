@@ -65,6 +65,33 @@ pub struct ServePlan {
     pub check_every: Option<Span>,
 }
 
+impl ServePlan {
+    /// Reads of a plan's text what it says of the service and nothing else: a plan of ten thousand datasets need not
+    /// be read to know whom to ask. `None` where that cannot be told for sure without reading all of it.
+    pub fn alone(text: &str) -> Option<Self> {
+        #[derive(Deserialize)]
+        struct Alone {
+            serve: ServePlan,
+        }
+        // Within a string of several lines a line may look like a header.
+        if text.contains("\"\"\"") || text.contains("'''") {
+            return None;
+        }
+        let mut tables = String::new();
+        let mut is_ours = false;
+        for line in text.lines() {
+            if let Some(header) = line.trim_start().strip_prefix('[') {
+                is_ours = header.starts_with("serve]") || header.starts_with("serve.");
+            }
+            if is_ours {
+                tables.push_str(line);
+                tables.push('\n');
+            }
+        }
+        toml::from_str(&tables).ok().map(|Alone { serve }| serve)
+    }
+}
+
 /// A bounded place for proofs.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -125,4 +152,38 @@ pub enum Event {
     CopyBehind,
     /// Another host leads.
     LeaderChanged,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_service_is_read_alone_as_it_is_read_with_everything() {
+        let sound = [
+            "[serve]\nlisten = \"127.0.0.1:1\"\n[datasets.x]\nstore = \"a\"\n",
+            "[datasets.x]\nstore = \"a\"\n  [serve] # ours\ntoken = \"env:T\"\n[serve.scratch]\npath = \"/s\"\n[hosts.h]\n",
+            "[serve]\n",
+        ];
+        for text in sound {
+            let whole = crate::Plan::parse(text, "p.toml").unwrap();
+            assert_eq!(ServePlan::alone(text), whole.serve, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_told_for_sure_is_not_told() {
+        let unsure = [
+            "",
+            "serve = { listen = \"127.0.0.1:1\" }\n",
+            "serve.listen = \"127.0.0.1:1\"\n",
+            "[ serve ]\nlisten = \"127.0.0.1:1\"\n",
+            "[system]\nname = \"\"\"\n[serve]\nlisten = \\\"x\\\"\n\"\"\"\n",
+            "[serve]\nlisten = 7\n",
+            "[serve]\nlistens = \"x\"\n",
+        ];
+        for text in unsure {
+            assert_eq!(ServePlan::alone(text), None, "{text}");
+        }
+    }
 }
