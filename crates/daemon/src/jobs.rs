@@ -246,7 +246,7 @@ fn keep_sample(house: &House, repository: &Repository, name: &DatasetName, prove
 /// Reads what the repository says of itself. (Its data is read by `lifeboat check --read-data`.)
 fn check(house: &House) -> Attempt {
     let repository = house.repository()?;
-    let options = CheckOptions { read_data: false, threads: 1 };
+    let options = CheckOptions { read: lifeboat_repository::Reading::Nothing, threads: 1 };
     let report = lifeboat_repository::check(&repository, options, &|_, _| {});
     let report = report.map_err(|error| Trouble::of(&error))?;
     let problems: Vec<String> = report

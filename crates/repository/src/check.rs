@@ -1,12 +1,13 @@
 //! Check: does the repository hold what it says, and if not, which snapshots and files does it cost.
 //!
 //! Every control object is read and judged; chains are compared with the heads that this machine has seen;
-//! every pack that the index names must be there. With `read_data` every pack is read: its bytes against its
+//! every pack that the index names must be there. Packs that are to be read are: their bytes against their
 //! name, every chunk against its identity. What is damaged is then looked for in every snapshot. Logs are
-//! checked in a module of their own.
+//! checked in a module of their own, and what is to be read is said in another.
 
 mod control;
 mod logs;
+mod reading;
 
 use crate::bodies::{Roster, Slot, Tombstone};
 use crate::envelope::{self, ObjectType};
@@ -32,12 +33,13 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 pub use logs::LostLog;
+pub use reading::{Reading, Share};
 
 /// How thoroughly to check.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct CheckOptions {
-    /// Read every pack and every chunk in it.
-    pub read_data: bool,
+    /// Which packs and logs are read, with every chunk in them.
+    pub read: Reading,
     /// How many packs to read at once; each takes its size in memory and more.
     pub threads: usize,
 }
@@ -419,7 +421,8 @@ impl Check<'_> {
                 Some(_) => {}
             }
             // What a pack of the wrong size costs shows only when it is read.
-            if size.is_some() && (self.options.read_data || !sized) {
+            let is_wanted = || self.options.read.takes_pack(&layout::pack(&info.name), &info.name);
+            if size.is_some() && (!sized || is_wanted()) {
                 to_read.push(number as u32);
             }
         }

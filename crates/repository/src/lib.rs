@@ -60,7 +60,9 @@ mod walk;
 mod writer;
 
 pub use bodies::{ChunkerParameters, Config, EnrolledWriter, Hold, Role, SlotInfo, Snapshot, SnapshotStats};
-pub use check::{CheckOptions, CheckProgress, CheckReport, LostFile, LostLog, Problem, check};
+pub use check::{
+    CheckOptions, CheckProgress, CheckReport, LostFile, LostLog, Problem, Reading, Share, check,
+};
 pub use copy::{CopyReport, copy};
 pub use crypto::{EpochPrivateKey, EpochPublicKey, IdKey, PublicKey, Signature, Signer};
 pub use envelope::{EnvelopeError, FORMAT, ObjectType, fuzz_unwrap};

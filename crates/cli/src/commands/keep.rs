@@ -11,7 +11,7 @@ use lifeboat_evidence::Action;
 use lifeboat_plan::{Retain, Span};
 use lifeboat_recovery::upkeep::{self, Upkeep, UpkeepOptions};
 use lifeboat_repository::ids::{DatasetName, TicketId};
-use lifeboat_repository::{CheckOptions, CheckReport, Published};
+use lifeboat_repository::{CheckOptions, CheckReport, Published, Reading};
 use lifeboat_store::progress::Progress;
 use serde_json::{Value, json};
 use std::io::Write;
@@ -21,7 +21,8 @@ pub(crate) fn check(context: &Context, args: &CheckArgs) -> Result<Outcome, Fail
     let repository = context.open()?;
     let progress = Arc::new(Progress::default());
     let shown = context.output.progress("checking", &progress);
-    let options = CheckOptions { read_data: args.read_data, threads: lifeboat_recovery::threads() };
+    let options =
+        CheckOptions { read: Reading::everything(args.read_data), threads: lifeboat_recovery::threads() };
     let report = lifeboat_repository::check(&repository, options, &|done, _| {
         progress.count_bytes(done.saturating_sub(progress.bytes()));
     })?;

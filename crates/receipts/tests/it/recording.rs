@@ -205,7 +205,8 @@ fn junk_from_another_writer_is_found_and_check_names_it() {
     house.store.create(&lifeboat_objects::Key::new(&second).unwrap(), &moved).unwrap();
     let (_, report) = house.verify();
     assert!(matches!(&report.findings[..], [f] if f.number == 2 && matches!(f.flaw, Flaw::Unreadable(_))));
-    let options = lifeboat_repository::CheckOptions { read_data: false, threads: 1 };
+    let options =
+        lifeboat_repository::CheckOptions { read: lifeboat_repository::Reading::Nothing, threads: 1 };
     let checked = lifeboat_repository::check(&house.repository, options, &|_, _| {}).unwrap();
     assert!(checked.problems.iter().any(|problem| problem.object == second), "{checked:?}");
 }

@@ -14,7 +14,8 @@ use lifeboat_repository::ids::DatasetName;
 use lifeboat_repository::tree::Metadata;
 use lifeboat_repository::{
     CheckOptions, Environment, InitOptions, LOG_POSITION_FACT, Lineage, Lock, LogCatalogue, LogExtent,
-    LogPayload, LogWriter, Published, Repository, Role, SnapshotSource, SnapshotWriter, Unlock, check,
+    LogPayload, LogWriter, Published, Reading, Repository, Role, SnapshotSource, SnapshotWriter, Unlock,
+    check,
 };
 use lifeboat_store_postgres::{
     PostgresStoreError, RecoveryTarget, RepositoryLog, STORE, SnapshotFacts, WalSink, WalStretch, resolve,
@@ -141,7 +142,8 @@ fn report(error: &dyn std::error::Error) -> String {
 }
 
 fn assert_whole(repository: &Arc<Repository>) {
-    let report = check(repository, CheckOptions { read_data: true, threads: 2 }, &|_, _| ()).unwrap();
+    let report =
+        check(repository, CheckOptions { read: Reading::Everything, threads: 2 }, &|_, _| ()).unwrap();
     assert!(report.is_whole(), "{report:?}");
 }
 

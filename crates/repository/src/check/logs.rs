@@ -1,7 +1,8 @@
 //! Check of the logs: every object is there whole, nothing is missing between them, and what two of them hold
 //! is the same.
 //!
-//! Heads are always read; with `read_data` every payload as well, a few at a time, each once. What is wrong
+//! Heads are always read; payloads as far as that was asked for, a few at a time. Where everything is read each is
+//! once; where some of it is, also those before it that it overlaps, for they must say the same. What is wrong
 //! is named with the lineage and the positions that it costs. Positions before the first object are missing
 //! only where a snapshot says that it needs them, and so are those that verdicts let expire. In a copy nobody
 //! knows what the origin let expire: there nothing is missing between what one snapshot needs for itself and what
@@ -9,7 +10,7 @@
 //!
 //! This module deliberately knows no payload: that two of them agree is all that it asks of one.
 
-use super::Check;
+use super::{Check, Reading};
 use crate::error::{RepositoryError, Result};
 use crate::ids::{BodyHash, DatasetName};
 use crate::layout;
@@ -20,6 +21,7 @@ use crate::log::{Lineage, LogCatalogue, LogPayload, reason};
 use crate::repository::Repository;
 use crate::snapshots::{Published, is_about_one_object};
 use lifeboat_objects::Key;
+use std::cmp::Reverse;
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fmt::Display;
 use std::ops::Range;
@@ -77,7 +79,7 @@ struct Examination<'c> {
     catalogue: &'c LogCatalogue,
     needs: &'c Needs,
     expired: &'c mut Expired,
-    read_data: bool,
+    reading: &'c Reading,
     threads: usize,
     found: Found,
 }
@@ -85,9 +87,9 @@ struct Examination<'c> {
 impl Examination<'_> {
     fn of(check: &Check<'_>, dataset: &DatasetName, needs: &Needs, expired: &mut Expired) -> Result<Found> {
         let catalogue = LogCatalogue::read(check.repository, dataset)?;
-        let (read_data, threads) = (check.options.read_data, check.options.threads.max(1));
+        let (reading, threads) = (&check.options.read, check.options.threads.max(1));
         let found = Found::default();
-        let mut this = Examination { catalogue: &catalogue, needs, expired, read_data, threads, found };
+        let mut this = Examination { catalogue: &catalogue, needs, expired, reading, threads, found };
         let unreadable = catalogue.unreadable();
         this.found.objects = catalogue.heads().count() as u64 + unreadable.len() as u64;
         let mut damaged: HashMap<Lineage, Vec<Damage>> = HashMap::new();
@@ -115,11 +117,10 @@ impl Examination<'_> {
         let mut claimed: Vec<Range<u64>> = unread.iter().map(|damage| damage.range.clone()).collect();
         merge(&mut claimed);
         let mut damaged = unread;
-        if self.read_data {
-            self.read(&heads, &mut damaged)?;
-        } else {
+        if *self.reading != Reading::Everything {
             self.forks(lineage);
         }
+        self.read(&heads, &mut damaged)?;
         self.links(&heads, &mut damaged)?;
         let bad: HashSet<&str> = damaged.iter().map(|damage| damage.object.as_str()).collect();
         let mut good: Vec<Range<u64>> = heads
@@ -227,27 +228,58 @@ impl Examination<'_> {
         }
     }
 
-    /// Reads every object, and compares each with the one before it that reaches farthest. That compares
-    /// whatever overlaps: where all before agreed, that one speaks for the others.
+    /// Reads the objects that are to be read, and compares each with the one before it that reaches farthest. That
+    /// compares whatever overlaps: where all before agreed, that one speaks for the others.
     fn read(&mut self, heads: &[Arc<Headed>], damaged: &mut Vec<Damage>) -> Result<()> {
-        let mut farthest: Option<(Arc<Headed>, LogPayload)> = None;
-        for batch in heads.chunks(self.threads) {
-            for (head, loaded) in batch.iter().zip(load(self.catalogue.repository(), batch)) {
+        let taken = heads.iter().enumerate().filter(|(_, head)| self.reading.takes_log(&head.key));
+        let wanted: Vec<(usize, Arc<Headed>)> = taken.map(|(at, head)| (at, head.clone())).collect();
+        let reach = reach(heads);
+        let mut kept = None;
+        for batch in wanted.chunks(self.threads) {
+            let loaded = load(self.catalogue.repository(), batch.iter().map(|(_, head)| head));
+            for ((at, head), loaded) in batch.iter().zip(loaded) {
                 self.found.read_bytes += head.size_bytes;
                 let Some(loaded) = self.judge(head, loaded, damaged)? else { continue };
-                if let Some((before, payload)) = &farthest
-                    && let Some(position) = first_difference((before, payload), (head, &loaded.payload))
-                {
-                    let what = format!(
-                        "the lineage has forked: from position {position} on it differs from {}",
-                        before.key
-                    );
-                    self.problem(&head.key, what);
-                }
-                if farthest.as_ref().is_none_or(|(before, _)| before.body.end < head.body.end) {
-                    farthest = Some((head.clone(), loaded.payload));
+                let before = overlapping(&heads[..*at], &reach, head);
+                self.compare(head, &loaded.payload, before, damaged, &mut kept)?;
+                if kept.as_ref().is_none_or(|kept: &Kept| kept.0.body.end < head.body.end) {
+                    kept = Some((head.clone(), loaded.payload));
                 }
             }
+        }
+        Ok(())
+    }
+
+    /// Compares an object with the one before it that reaches farthest, which as a rule has just been read.
+    fn compare(
+        &mut self,
+        head: &Headed,
+        payload: &LogPayload,
+        mut before: Vec<&Arc<Headed>>,
+        damaged: &[Damage],
+        kept: &mut Option<Kept>,
+    ) -> Result<()> {
+        before.retain(|other| damaged.iter().all(|damage| damage.object != other.key.as_str()));
+        before.sort_by_key(|other| Reverse(other.body.end));
+        for other in before {
+            if kept.as_ref().is_none_or(|kept| kept.0.key != other.key) {
+                match self.catalogue.repository().load_log(other) {
+                    Ok(loaded) => *kept = Some((other.clone(), loaded.payload)),
+                    // Whoever has it in his share says so.
+                    Err(error) if is_about_one_object(&error) || error.is_not_found() => continue,
+                    Err(error) => return Err(error),
+                }
+                self.found.read_bytes += other.size_bytes;
+            }
+            let Some((other, its)) = kept.as_ref() else { continue };
+            if let Some(position) = first_difference((other, its), (head, payload)) {
+                let what = format!(
+                    "the lineage has forked: from position {position} on it differs from {}",
+                    other.key
+                );
+                self.problem(&head.key, what);
+            }
+            break;
         }
         Ok(())
     }
@@ -359,11 +391,29 @@ impl Damage {
     }
 }
 
+/// How far the objects reach that come before each one, and before the end.
+fn reach(heads: &[Arc<Headed>]) -> Vec<u64> {
+    let ends = heads.iter().scan(0, |farthest, head| {
+        *farthest = head.body.end.max(*farthest);
+        Some(*farthest)
+    });
+    std::iter::once(0).chain(ends).collect()
+}
+
+/// Those before an object that hold some of its positions, in their order.
+fn overlapping<'h>(before: &'h [Arc<Headed>], reach: &[u64], head: &Headed) -> Vec<&'h Arc<Headed>> {
+    let start = head.body.start;
+    let first = reach[..=before.len()].partition_point(|reach| *reach <= start).saturating_sub(1);
+    before.iter().skip(first).filter(|other| other.body.end > start).collect()
+}
+
+/// An object that was read, and is kept for those that overlap it.
+type Kept = (Arc<Headed>, LogPayload);
+
 /// Loads a few objects at once.
-fn load(repository: &Repository, heads: &[Arc<Headed>]) -> Vec<Result<Loaded>> {
+fn load<'h>(repository: &Repository, heads: impl Iterator<Item = &'h Arc<Headed>>) -> Vec<Result<Loaded>> {
     std::thread::scope(|scope| {
-        let loading: Vec<_> =
-            heads.iter().map(|head| scope.spawn(move || repository.load_log(head))).collect();
+        let loading: Vec<_> = heads.map(|head| scope.spawn(move || repository.load_log(head))).collect();
         let aborted = |_| Err(RepositoryError::Aborted);
         loading.into_iter().map(|thread| thread.join().unwrap_or_else(aborted)).collect()
     })

@@ -4,12 +4,14 @@ use crate::support::*;
 use lifeboat_base::Secret;
 use lifeboat_objects::memory::MemoryStore;
 use lifeboat_objects::{Key, ObjectStore, list_all};
-use lifeboat_repository::{CheckOptions, CheckReport, Lock, PruneOptions, Repository, check, copy, prune};
+use lifeboat_repository::{
+    CheckOptions, CheckReport, Lock, PruneOptions, Reading, Repository, Share, check, copy, prune,
+};
 use std::sync::Arc;
 use std::time::Duration;
 
 fn check_now(house: &House) -> CheckReport {
-    check(&house.repository, CheckOptions { read_data: true, threads: 2 }, &|_, _| ()).unwrap()
+    check(&house.repository, CheckOptions { read: Reading::Everything, threads: 2 }, &|_, _| ()).unwrap()
 }
 
 #[test]
@@ -108,7 +110,7 @@ fn a_copy_restores_alone_and_outlives_the_origin() {
     let empty = tempfile::tempdir().unwrap();
     let clock = lifeboat_base::clock::ManualClock::default();
     let target = Arc::new(Repository::open(store, &unlock, environment(empty.path(), &clock)).unwrap());
-    let report = check(&target, CheckOptions { read_data: true, threads: 1 }, &|_, _| ()).unwrap();
+    let report = check(&target, CheckOptions { read: Reading::Everything, threads: 1 }, &|_, _| ()).unwrap();
     assert!(report.is_whole() && report.snapshots == 2, "{report:?}");
     let found = target.find_snapshot(None, &first.id.to_string()).unwrap();
     assert_eq!(restore(&target, &found).unwrap(), sample(1));
@@ -210,4 +212,50 @@ fn a_damaged_roster_of_an_origin_is_named_and_does_not_keep_the_copy_shut() {
     for key in keys {
         assert!(report.problems.iter().any(|p| p.object == key.as_str()), "{report:?}");
     }
+}
+
+/// A check that reads one part.
+fn check_part(house: &House, number: u32, of: u32) -> CheckReport {
+    let read = Reading::share(Share::part(number, of).unwrap());
+    check(&house.repository, CheckOptions { read, threads: 2 }, &|_, _| ()).unwrap()
+}
+
+#[test]
+fn damage_is_found_by_the_part_that_it_lies_in_and_by_no_other() {
+    const PARTS: u32 = 4;
+    let house = House::new();
+    for seed in 1..=4 {
+        house.backup(&sample(seed * 10));
+    }
+    let whole: Vec<CheckReport> = (1..=PARTS).map(|number| check_part(&house, number, PARTS)).collect();
+    assert!(whole.iter().all(CheckReport::is_whole), "{whole:?}");
+    let read: u64 = whole.iter().map(|report| report.read_bytes).sum();
+    assert_eq!(read, check_now(&house).read_bytes, "the parts are everything, and nothing twice");
+    let packs = list_all(&*house.store, "packs/").unwrap();
+    assert!(packs.len() > 20, "{}", packs.len());
+    let mut found_in = std::collections::BTreeSet::new();
+    for pack in packs {
+        let sound = house.store.get(&pack.key).unwrap();
+        let mut bytes = sound.clone();
+        *bytes.last_mut().unwrap() ^= 1;
+        house.store.overwrite(&pack.key, &bytes);
+        let object = pack.key.to_string();
+        let finds =
+            |number: &u32| check_part(&house, *number, PARTS).problems.iter().any(|p| p.object == object);
+        let finding: Vec<u32> = (1..=PARTS).filter(finds).collect();
+        let [part] = finding[..] else { panic!("{object}: {finding:?}") };
+        // By its name alone.
+        let first = u64::from_str_radix(&object.rsplit('/').next().unwrap()[..16], 16).unwrap();
+        assert_eq!(u128::from(part - 1), (u128::from(first) * u128::from(PARTS)) >> 64, "{object}");
+        found_in.insert(part);
+        // Whoever names it finds it too, whatever else he reads.
+        let objects = std::collections::BTreeSet::from([object.clone()]);
+        let read = Reading::Some { shares: Vec::new(), objects };
+        let report = check(&house.repository, CheckOptions { read, threads: 1 }, &|_, _| ()).unwrap();
+        assert!(report.problems.iter().any(|problem| problem.object == object), "{report:?}");
+        assert_eq!(report.read_bytes, pack.size_bytes);
+        house.store.overwrite(&pack.key, &sound);
+    }
+    assert!(found_in.len() > 1, "{found_in:?}");
+    assert!(check_now(&house).is_whole());
 }

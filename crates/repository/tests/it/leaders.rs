@@ -8,8 +8,8 @@ use lifeboat_base::clock::Timestamp;
 use lifeboat_objects::{Key, ObjectStore, list_all};
 use lifeboat_repository::tree::Metadata;
 use lifeboat_repository::{
-    Candidate, CheckOptions, Effective, Leadership, Monotonic, Outcome, PruneOptions, Published, Repository,
-    SnapshotWriter, Standing, check, copy, effective, prune,
+    Candidate, CheckOptions, Effective, Leadership, Monotonic, Outcome, PruneOptions, Published, Reading,
+    Repository, SnapshotWriter, Standing, check, copy, effective, prune,
 };
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -312,7 +312,8 @@ fn what_does_not_count_is_no_base_no_latest_and_not_copied_but_keeps_its_content
     let options = || PruneOptions { wait: Duration::ZERO, max_unused_percent: 0, ..PruneOptions::default() };
     prune(&house.repository, options()).unwrap();
     assert_eq!(restore(&house.repository, &found).unwrap(), sample(7));
-    let report = check(&house.repository, CheckOptions { read_data: true, threads: 1 }, &|_, _| ()).unwrap();
+    let report =
+        check(&house.repository, CheckOptions { read: Reading::Everything, threads: 1 }, &|_, _| ()).unwrap();
     assert!(report.is_whole() && report.void == [late.slot.to_string()], "{report:?}");
     let (store, state) =
         (Arc::new(lifeboat_objects::memory::MemoryStore::new()), tempfile::tempdir().unwrap());

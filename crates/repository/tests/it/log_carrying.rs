@@ -10,7 +10,7 @@ use lifeboat_base::clock::ManualClock;
 use lifeboat_objects::memory::MemoryStore;
 use lifeboat_objects::{Key, ObjectStore, list_all};
 use lifeboat_repository::{
-    CheckOptions, CopyReport, LogError, LogWriter, Published, Repository, Unlock, check, copy,
+    CheckOptions, CopyReport, LogError, LogWriter, Published, Reading, Repository, Unlock, check, copy,
 };
 use std::ops::Range;
 use std::path::Path;
@@ -50,7 +50,8 @@ impl Pair {
 }
 
 fn assert_whole(repository: &Arc<Repository>) {
-    let report = check(repository, CheckOptions { read_data: true, threads: 2 }, &|_, _| ()).unwrap();
+    let report =
+        check(repository, CheckOptions { read: Reading::Everything, threads: 2 }, &|_, _| ()).unwrap();
     assert!(report.is_whole(), "{report:?}");
 }
 

@@ -5,10 +5,11 @@
 use crate::logs::*;
 use crate::support::*;
 use lifeboat_objects::ObjectStore;
-use lifeboat_repository::{CheckOptions, CheckReport, check};
+use lifeboat_repository::{CheckOptions, CheckReport, Reading, Share, check};
 
 fn checked(house: &House, read_data: bool) -> CheckReport {
-    check(&house.repository, CheckOptions { read_data, threads: 3 }, &|_, _| ()).unwrap()
+    check(&house.repository, CheckOptions { read: Reading::everything(read_data), threads: 3 }, &|_, _| ())
+        .unwrap()
 }
 
 /// What both ways of checking find.
@@ -225,5 +226,58 @@ fn what_nobody_signed_is_named_and_hides_no_hole() {
     for report in both(&house) {
         assert_eq!(lost(&report), [(10, 20), (1000, 2000)], "{report:?}");
         assert_eq!(report.problems.len(), 2, "{report:?}");
+    }
+}
+
+fn checked_part(house: &House, number: u32, of: u32) -> CheckReport {
+    let read = Reading::share(Share::part(number, of).unwrap());
+    check(&house.repository, CheckOptions { read, threads: 3 }, &|_, _| ()).unwrap()
+}
+
+#[test]
+fn damage_of_a_payload_is_found_by_the_part_that_it_lies_in_and_by_no_other() {
+    const PARTS: u32 = 3;
+    let house = House::new();
+    let ends: Vec<u64> = (0..=24).map(|n| n * 5).collect();
+    shipped(&house, &ends);
+    let whole: Vec<CheckReport> = (1..=PARTS).map(|number| checked_part(&house, number, PARTS)).collect();
+    let read = |report: &CheckReport| report.read_bytes;
+    let everything = read(&checked(&house, true));
+    assert_eq!(whole.iter().map(read).sum::<u64>(), everything);
+    let mut found_in = std::collections::BTreeSet::new();
+    for start in (0..120).step_by(5) {
+        let key = objects_of(&house, start..start + 5).remove(0);
+        let sound = house.store.get(&key).unwrap();
+        flip(&house, &key, 3);
+        let reports = (1..=PARTS).map(|number| (number, checked_part(&house, number, PARTS)));
+        let finding: Vec<(u32, CheckReport)> = reports.filter(|(_, report)| !report.is_whole()).collect();
+        let [(part, report)] = &finding[..] else { panic!("{key}: {finding:?}") };
+        assert_one(report, key.as_str(), "costs positions");
+        assert_eq!(lost(report), [(start, start + 5)]);
+        found_in.insert(*part);
+        house.store.overwrite(&key, &sound);
+    }
+    assert!(found_in.len() > 1, "{found_in:?}");
+}
+
+#[test]
+fn what_two_objects_in_different_parts_say_differently_is_found_by_the_part_of_the_later_one() {
+    let house = House::new();
+    let (_state, other) = elsewhere(&house);
+    let mut writer = open(&house.repository);
+    ship(&mut writer, &house, BYTES, 0..10);
+    ship(&mut writer, &house, BYTES, 10..30);
+    let signer = other.writer().unwrap();
+    let mut late =
+        lifeboat_repository::LogWriter::open_at(&other, &signer, &dataset("db"), &lineage(), 15).unwrap();
+    let other_history = FakeStore { seed: 99, ..BYTES };
+    ship(&mut late, &house, other_history, 15..40);
+    let differs =
+        |report: &CheckReport| report.problems.iter().filter(|p| p.what.contains("it differs from")).count();
+    assert_eq!(differs(&checked(&house, true)), 1);
+    // However the two are parted: one part alone finds it.
+    for parts in [2, 3, 5, 16, 64] {
+        let found = (1..=parts).map(|number| differs(&checked_part(&house, number, parts))).sum::<usize>();
+        assert_eq!(found, 1, "{parts} parts");
     }
 }

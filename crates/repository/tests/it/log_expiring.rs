@@ -11,15 +11,15 @@ use lifeboat_objects::memory::MemoryStore;
 use lifeboat_objects::{Key, ObjectStore};
 use lifeboat_repository::tree::Metadata;
 use lifeboat_repository::{
-    CheckOptions, CheckReport, LOG_END_FACT, LOG_POSITION_FACT, LogWriter, Published, Repository, Role,
-    SnapshotWriter, check, copy,
+    CheckOptions, CheckReport, LOG_END_FACT, LOG_POSITION_FACT, LogWriter, Published, Reading, Repository,
+    Role, SnapshotWriter, check, copy,
 };
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
 fn checked(repository: &Arc<Repository>) -> CheckReport {
-    check(repository, CheckOptions { read_data: true, threads: 2 }, &|_, _| ()).unwrap()
+    check(repository, CheckOptions { read: Reading::Everything, threads: 2 }, &|_, _| ()).unwrap()
 }
 
 fn lost(report: &CheckReport) -> Vec<(u64, u64)> {

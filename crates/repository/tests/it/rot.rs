@@ -13,7 +13,7 @@ use lifeboat_repository::ids::Position;
 use lifeboat_repository::tree::Metadata;
 use lifeboat_repository::{
     CheckOptions, CheckReport, ChunkerParameters, InitOptions, Lock, LostFile, PruneOptions, Published,
-    Reader, Repository, RepositoryError, Request, SnapshotWriter, check, prune,
+    Reader, Reading, Repository, RepositoryError, Request, SnapshotWriter, check, prune,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
@@ -172,7 +172,7 @@ impl Past {
 }
 
 fn check_data(repository: &Arc<Repository>) -> CheckReport {
-    check(repository, CheckOptions { read_data: true, threads: 1 }, &|_, _| ()).unwrap()
+    check(repository, CheckOptions { read: Reading::Everything, threads: 1 }, &|_, _| ()).unwrap()
 }
 
 // --- damage ---------------------------------------------------------------------------------------------
