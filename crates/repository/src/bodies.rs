@@ -4,7 +4,9 @@
 //! Unknown keys are ignored, so that later releases may add some that an older reader can do without.
 
 use crate::crypto::{Argon2Cost, PublicKey};
-use crate::ids::{BodyHash, BulkName, ChunkId, DatasetName, Position, RepositoryId, TicketId, WriterId};
+use crate::ids::{
+    BodyHash, BulkName, ChunkId, DatasetName, Position, RepositoryId, RunName, TicketId, WriterId,
+};
 use crate::tree::Metadata;
 use lifeboat_base::clock::Timestamp;
 use minicbor::{Decode, Decoder, Encode, Encoder};
@@ -506,6 +508,20 @@ pub(crate) struct ReceiptObject {
     pub(crate) number: u64,
     #[cbor(n(4), with = "minicbor::bytes")]
     pub(crate) receipt: Vec<u8>,
+}
+
+/// A record of a run as it lies in a repository. What it says is the run's business.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub(crate) struct RunRecordObject {
+    #[n(0)]
+    pub(crate) repository: RepositoryId,
+    #[n(1)]
+    pub(crate) run: RunName,
+    #[n(2)]
+    pub(crate) number: u64,
+    #[cbor(n(3), with = "minicbor::bytes")]
+    pub(crate) record: Vec<u8>,
 }
 
 /// What prune means to delete (list), or may delete (verdict): bulk objects, never chunks.

@@ -72,6 +72,8 @@ pub enum ObjectType {
     CopiedSnapshot = 20,
     /// A receipt of something that was done.
     Receipt = 21,
+    /// A record of a run.
+    RunRecord = 22,
 }
 
 impl ObjectType {
@@ -98,6 +100,7 @@ impl ObjectType {
             Origin,
             CopiedSnapshot,
             Receipt,
+            RunRecord,
         ]
         .into_iter()
         .find(|kind| *kind as u8 == number)

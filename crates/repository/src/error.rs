@@ -66,6 +66,18 @@ pub enum RepositoryError {
     /// The numbers that something would be created at are taken by objects that do not count.
     #[error("{0} and the numbers before it are taken by objects that nobody who may do so has signed")]
     Occupied(String),
+    /// A record of a run that has no place.
+    #[error(
+        "record {number} of run {run} has {bytes} bytes: a run has at most 999999999999 records of at most 1 MiB"
+    )]
+    RunRecord {
+        /// The run.
+        run: String,
+        /// The record's number.
+        number: u64,
+        /// Its length.
+        bytes: usize,
+    },
     /// What was asked needs a slot with the root key.
     #[error("{0} needs an admin key slot, and this secret opens a plain one")]
     NeedsAdmin(&'static str),
@@ -188,6 +200,9 @@ impl Hint for RepositoryError {
             }
             Self::Occupied(_) => {
                 "Run `lifeboat check`, remove the objects that it names as signed by nobody, and find out who can write to the store."
+            }
+            Self::RunRecord { .. } => {
+                "Pass less to the step, or write to files what it leaves: records hold values and not content."
             }
             Self::NeedsAdmin(_) => {
                 "Use the passphrase of an admin slot or the recovery key; `lifeboat key list` shows which slots are admin."

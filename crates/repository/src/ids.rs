@@ -73,6 +73,48 @@ impl BulkName {
     }
 }
 
+/// The name of a run: 1 to 64 of `a-z 0-9 -`, starting with a letter or digit.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Encode)]
+#[cbor(transparent)]
+pub struct RunName(#[n(0)] String);
+
+impl<'b, C> Decode<'b, C> for RunName {
+    fn decode(d: &mut minicbor::Decoder<'b>, _: &mut C) -> Result<Self, minicbor::decode::Error> {
+        let at = d.position();
+        Self::new(d.str()?).map_err(|_| minicbor::decode::Error::message("it cannot name a run").at(at))
+    }
+}
+
+/// A text that cannot name a run.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} cannot name a run: 1 to 64 of a-z, 0-9 and '-', starting with a letter or digit")]
+pub struct InvalidRunName(pub String);
+
+impl RunName {
+    /// Checks a name.
+    ///
+    /// # Errors
+    /// Where it is not of the form that [`RunName`] describes.
+    pub fn new(text: &str) -> Result<Self, InvalidRunName> {
+        const LONGEST: usize = 64;
+        let is_sound = (1..=LONGEST).contains(&text.len())
+            && !text.starts_with('-')
+            && text.bytes().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'-'));
+        if is_sound { Ok(Self(text.to_owned())) } else { Err(InvalidRunName(text.to_owned())) }
+    }
+
+    /// The name.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for RunName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
 /// The name of a dataset: 1 to 100 of `a-z 0-9 . _ -`, starting with a letter or digit.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Encode)]
 #[cbor(transparent)]

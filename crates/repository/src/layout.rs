@@ -2,7 +2,7 @@
 //!
 //! Bulk objects are named by their content, control objects by their position (docs/format.md, Layout).
 
-use crate::ids::{BulkName, DatasetName, Position, RepositoryId, TicketId, WriterId};
+use crate::ids::{BulkName, DatasetName, Position, RepositoryId, RunName, TicketId, WriterId};
 use crate::receipts::ReceiptChain;
 use lifeboat_base::hex;
 use lifeboat_objects::Key;
@@ -229,6 +229,23 @@ pub(crate) fn receipt_parts(listed: &Key) -> Option<(ReceiptChain, u64)> {
     Some((ReceiptChain { repository, writer }, number(digits)?))
 }
 
+pub(crate) const RUNS: &str = "runs/";
+/// Record `n` of a run.
+pub(crate) fn run_record(run: &RunName, n: u64) -> Key {
+    key(format!("{}{n:012}", run_records(run)))
+}
+
+/// The listing prefix of one run.
+pub(crate) fn run_records(run: &RunName) -> String {
+    format!("{RUNS}{run}/")
+}
+
+/// The run and number of a listed record.
+pub(crate) fn run_parts(listed: &Key) -> Option<(RunName, u64)> {
+    let [run, digits] = components(listed, RUNS)?;
+    Some((RunName::new(run).ok()?, number(digits)?))
+}
+
 /// The log object that a list or verdict names; nothing else can be named there.
 pub(crate) fn listed_log(name: &str) -> Option<Key> {
     Key::new(name).ok().filter(|key| log_name(key).is_some())
@@ -265,6 +282,8 @@ mod tests {
         assert_eq!(log_name(&log(&name, 9)), Some(name));
         let chain = ReceiptChain { repository: RepositoryId([6; 16]), writer: WriterId([7; 16]) };
         assert_eq!(receipt_parts(&receipt(&chain, 9)), Some((chain, 9)));
+        let run = RunName::new("20261122t190000z-07").unwrap();
+        assert_eq!(run_parts(&run_record(&run, 9)), Some((run, 9)));
         for key in [roster(9), condemned(9), verdict(9), leader(9), heartbeat(1, 9)] {
             assert_eq!(listed_number(&key), Some(9), "{key}");
         }
@@ -288,6 +307,7 @@ mod tests {
             || bulk_name(&key).is_some()
             || log_name(&key).is_some()
             || receipt_parts(&key).is_some()
+            || run_parts(&key).is_some()
             || listed_log(name).is_some()
     }
 
@@ -311,6 +331,7 @@ mod tests {
             format!("index/{digest}"),
             format!("logs/users/7-1/0000000000000010-ffffffffffffffff-{writer}-0000000000000009"),
             format!("receipts/{writer}/{writer}/000000000001"),
+            "runs/a-run/000000000001".to_owned(),
         ];
         for name in &good {
             assert!(is_known(name), "{name}");
@@ -336,6 +357,10 @@ mod tests {
             "heartbeats/000000000001".to_owned(),
             format!("receipts/{writer}/000000000001"),
             format!("receipts/{writer}/{writer}/000000000000"),
+            "runs/a-run/000000000000".to_owned(),
+            "runs/A-run/000000000001".to_owned(),
+            "runs/-run/000000000001".to_owned(),
+            "runs/000000000001".to_owned(),
             format!("receipts/{writer}/{}/000000000001", "0A".repeat(16)),
             format!("packs/04/{digest}"),
             format!("packs/{digest}"),

@@ -15,6 +15,7 @@ const OUT_OF_REACH: &[(&str, &str)] = &[
     ("synchronous::", "only with a server; the driver's own tests kill there"),
     ("spool::", "only with a server elsewhere; the driver's own tests kill there"),
     ("leader::", "leading begins with `serve`; the repository's own tests kill there"),
+    ("runs::", "no command records runs yet; the repository's own tests kill there"),
     ("base::nobody", "a test's own"),
 ];
 

@@ -1,5 +1,6 @@
 //! Check of what decides whether other objects count: the leaders, and in a copy the rosters of its origins; and of
-//! the receipts, that each is where it belongs and can be read (what they say, `lifeboat evidence verify` judges).
+//! the receipts and the records of runs, that each is where it belongs and can be read (what receipts say, `lifeboat
+//! evidence verify` judges).
 
 use super::Check;
 use crate::error::Result;
@@ -26,6 +27,12 @@ pub(super) fn check(check: &mut Check<'_>, snapshots: &[Published]) -> Result<()
     for listed in list_all(&*repository.store, layout::RECEIPTS)? {
         if let Some((chain, number)) = layout::receipt_parts(&listed.key) {
             let read = repository.read_receipt(&chain, number);
+            check.note(&listed.key, read)?;
+        }
+    }
+    for listed in list_all(&*repository.store, layout::RUNS)? {
+        if let Some((run, number)) = layout::run_parts(&listed.key) {
+            let read = repository.read_run_record(&run, number);
             check.note(&listed.key, read)?;
         }
     }

@@ -401,6 +401,7 @@ fn a_leader_killed_anywhere_is_followed_by_exactly_one() {
         ("leader::before-heartbeat=2*kill", true, 2, false),
         ("leader::before-heartbeat=3*kill", true, 3, true),
         ("leader::before-heartbeat=3*error", true, 3, true),
+        ("leader::before-publication=kill", true, 3, false),
     ] {
         let room = tempfile::tempdir().unwrap();
         drop(directory_repository(room.path(), "leader"));

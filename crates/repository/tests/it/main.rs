@@ -14,6 +14,7 @@ mod logs;
 mod pruning;
 mod regressions;
 mod rot;
+mod runs;
 mod snapshots;
 mod support;
 mod tips;
