@@ -1,24 +1,39 @@
 //! What a runbook compiles to: steps, what each needs, and what may be done with it when something goes wrong.
 //! Everything here is settled: names resolve, defaults are filled in, the graph has no cycle.
 
+use crate::front::Front;
 use lifeboat_plan::Span;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::num::NonZeroU32;
 use std::str::FromStr;
 
 /// A runbook that is sound.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 pub struct Runbook {
     /// Its first heading.
     pub title: String,
-    /// SHA-256 of the document's bytes: what a run is pinned to.
+    /// SHA-256 of the document's bytes: what a run is pinned to. In JSON lower-case hexadecimal.
+    #[serde(serialize_with = "as_hex")]
+    #[schemars(with = "String")]
     pub document: [u8; 32],
+    /// What stands before its text.
+    pub front: Front,
     /// Everything that can be carried out, in the document's order, each before whatever needs it.
     pub steps: Vec<Step>,
 }
 
+fn as_hex<S: serde::Serializer>(bytes: &[u8; 32], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&lifeboat_base::hex::encode(bytes))
+}
+
 impl Runbook {
+    /// The schema of what a runbook compiles to, JSON Schema 2020-12.
+    pub fn json_schema() -> serde_json::Value {
+        schemars::schema_for!(Self).to_value()
+    }
+
     /// A step by its name.
     pub fn step(&self, id: &StepId) -> Option<&Step> {
         self.steps.iter().find(|step| step.id == *id)
@@ -61,6 +76,16 @@ impl StepId {
     }
 }
 
+impl JsonSchema for StepId {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "StepId".into()
+    }
+
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({ "type": "string", "pattern": "^[a-z][a-z0-9-]{0,63}$", "description": "A step's name." })
+    }
+}
+
 impl fmt::Display for StepId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
@@ -90,7 +115,7 @@ impl From<StepId> for String {
 }
 
 /// What a block is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Role {
     /// It is carried out in its order.
@@ -102,7 +127,7 @@ pub enum Role {
 }
 
 /// Which part of the recovery time a step's time is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Phase {
     /// Finding out that something is wrong.
@@ -120,11 +145,12 @@ pub enum Phase {
 }
 
 /// A step.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 pub struct Step {
     /// Its name.
     pub id: StepId,
-    /// What people read: its `title`, or else the paragraph or heading that it stands under.
+    /// What people read: its `title`; of a person's step what is to be done; or else the first sentence of the
+    /// paragraph that it stands right under, or the heading.
     pub title: String,
     /// The headings above it, outermost first, without the document's title.
     pub section: Vec<String>,
@@ -159,7 +185,7 @@ pub struct Step {
 }
 
 /// What a step does.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(tag = "kind", rename_all = "kebab-case")]
 pub enum Action {
     /// A person does it and says so.
@@ -168,6 +194,8 @@ pub enum Action {
         text: String,
         /// The role of who does it; anybody, if none is named.
         role: Option<String>,
+        /// Whether the document has it ticked already, which means nothing to a run.
+        ticked: bool,
     },
     /// A script for bash, run with `-euo pipefail`.
     Bash {
@@ -194,7 +222,7 @@ pub enum Action {
 }
 
 /// An HTTP request as it stands in the document.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct HttpRequest {
     /// The method.
     pub method: String,
@@ -207,7 +235,7 @@ pub struct HttpRequest {
 }
 
 /// How a step is tried again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Retry {
     /// So many times more.
     pub times: NonZeroU32,
@@ -216,7 +244,7 @@ pub struct Retry {
 }
 
 /// What a crash in the middle of a step means.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Repeat {
     /// It may be carried out again.
@@ -228,7 +256,7 @@ pub enum Repeat {
 }
 
 /// How a step is undone.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Undo {
     /// There is nothing to undo: it only looks, or a person did it.
@@ -243,7 +271,7 @@ pub enum Undo {
 }
 
 /// Who has to agree before a step, and to what.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 pub struct Approval {
     /// The role of those who may.
     pub role: String,
@@ -258,7 +286,7 @@ pub struct Approval {
 }
 
 /// A fact that an approval binds.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Fact {
     /// Its name.
     pub name: String,
@@ -267,7 +295,7 @@ pub struct Fact {
 }
 
 /// A measured fact and how far it may go.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 pub struct Bound {
     /// The fact.
     pub fact: Fact,
@@ -278,7 +306,7 @@ pub struct Bound {
 }
 
 /// How a value is compared with a limit.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum Relation {
     /// `<`
     #[serde(rename = "<")]
@@ -298,7 +326,7 @@ pub enum Relation {
 }
 
 /// Where a value is from.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Source {
     /// An input of the run.
@@ -313,7 +341,7 @@ pub enum Source {
 }
 
 /// A value that is passed to a step: an environment variable of a script, a variable of everything else.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Passed {
     /// Its name within the step.
     pub name: String,
@@ -322,7 +350,7 @@ pub struct Passed {
 }
 
 /// A value that a step leaves.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Output {
     /// Its name.
     pub name: String,
@@ -333,7 +361,7 @@ pub struct Output {
 
 /// What a step's answer must be: the status of an HTTP answer, the first value of SQL's last row, or what a script
 /// prints, trimmed.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Expectation {
     /// How it is compared.
     pub relation: Relation,
