@@ -5,7 +5,7 @@
 
 use crate::bodies::{
     self, BulkSet, Config, CopiedSnapshot, End, Heartbeat, Hold, Leader, Lease, Origin, ReaderLease,
-    ReceiptObject, Release, Roster, Slot, SlotSecrets, Snapshot, Tombstone, Void,
+    ReceiptObject, Release, Roster, RunRecordObject, Slot, SlotSecrets, Snapshot, Tombstone, Void,
 };
 use crate::ids::ChunkId;
 use crate::{layout, walk};
@@ -31,6 +31,7 @@ pub fn fuzz_bodies(bytes: &[u8]) -> bool {
         reads::<End>,
         reads::<Hold>,
         reads::<ReceiptObject>,
+        reads::<RunRecordObject>,
         reads::<BulkSet>,
         reads::<Leader>,
         reads::<Heartbeat>,
@@ -83,6 +84,11 @@ pub fn fuzz_names(text: &str) -> bool {
     if let Some((chain, number)) = &receipt {
         assert_eq!(layout::receipt(chain, *number), key, "a receipt has one form");
     }
-    let named = position.is_some() | bulk.is_some() | lease.is_some() | log.is_some() | receipt.is_some();
+    let run = layout::run_parts(&key);
+    if let Some((run, number)) = &run {
+        assert_eq!(layout::run_record(run, *number), key, "a record of a run has one form");
+    }
+    let named = position.is_some() | bulk.is_some() | lease.is_some() | log.is_some();
+    let named = named | receipt.is_some() | run.is_some();
     named | layout::ticket(&key).is_some() | layout::listed_number(&key).is_some()
 }

@@ -136,7 +136,7 @@ fn every_vector_is_described_and_every_description_has_its_vector() {
 
 /// The chapters of the format that say what bytes mean. Copies and lists stand under Bodies; the other
 /// chapters are rules.
-const CHAPTERS: [&str; 17] = [
+const CHAPTERS: [&str; 18] = [
     "Layout",
     "Envelope",
     "Signatures",
@@ -154,6 +154,7 @@ const CHAPTERS: [&str; 17] = [
     "Logs",
     "Leaders",
     "Receipts",
+    "Runs",
 ];
 
 #[test]
@@ -327,6 +328,11 @@ fn receipt_object() -> ReceiptObject {
     ReceiptObject { repository: REPOSITORY, origin: ORIGIN, writer: writer().id(), number: 7, receipt }
 }
 
+fn run_record() -> RunRecordObject {
+    let run = RunName::new("20261122t190000z-0a1b2c3d").unwrap();
+    RunRecordObject { repository: REPOSITORY, run, number: 3, record: b"intent".to_vec() }
+}
+
 fn metadata() -> Metadata {
     Metadata {
         mode: 0o750,
@@ -489,6 +495,7 @@ fn bodies_of_claims() {
     body("end", &End { repository: REPOSITORY, ticket: TICKET, at: AT });
     body("hold", &hold());
     body("receipt", &receipt_object());
+    body("run-record", &run_record());
 }
 
 #[test]
