@@ -2,6 +2,7 @@
 
 use crate::web::Sink;
 use crate::world::{SERVE, World};
+use std::collections::BTreeSet;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -19,7 +20,7 @@ pub(crate) fn tool(name: &str) -> Option<PathBuf> {
     Some(found.unwrap_or_else(|| panic!("there is no {name}: {hint}")))
 }
 
-fn deploy() -> PathBuf {
+pub(crate) fn deploy() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deploy/prometheus")
 }
 
@@ -35,14 +36,20 @@ fn each_rule_fires_for_what_it_is_for_and_not_before() {
     passes(&promtool, &["check", "config", "prometheus.example.yml"]);
     passes(&promtool, &["test", "rules", "lifeboat.rules.test.yml"]);
     let (rules, tests) = (read("lifeboat.rules.yml"), read("lifeboat.rules.test.yml"));
-    let alerts: Vec<&str> = rules.lines().filter_map(|line| line.trim().strip_prefix("- alert: ")).collect();
+    let alerts = alerts_of(&rules);
     assert!(alerts.len() >= 15);
     for alert in alerts {
         assert!(tests.contains(&format!("alertname: {alert}\n")), "{alert} is not tested");
     }
 }
 
-fn read(name: &str) -> String {
+/// The names of the alerts of a file of rules.
+pub(crate) fn alerts_of(rules: &str) -> BTreeSet<String> {
+    let names = rules.lines().filter_map(|line| line.trim().strip_prefix("- alert: "));
+    names.map(str::to_owned).collect()
+}
+
+pub(crate) fn read(name: &str) -> String {
     std::fs::read_to_string(deploy().join(name)).unwrap()
 }
 
@@ -64,7 +71,7 @@ fn start(program: &Path, log: &Path, arguments: &[String]) -> Ended {
 }
 
 /// A port that was free a moment ago.
-fn free_port() -> u16 {
+pub(crate) fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 

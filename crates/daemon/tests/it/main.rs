@@ -5,9 +5,12 @@
 mod alarms;
 mod api;
 mod document;
+mod firing;
 mod killing;
 mod limits;
 mod probing;
+mod scenes;
+mod scrape;
 mod telling;
 mod web;
 mod world;

@@ -54,7 +54,8 @@ impl Means for TestMeans {
     }
 
     fn store(&self, store: &str) -> Result<OsString, Trouble> {
-        Ok(self.root.join(store).into_os_string())
+        let is_server = store.contains("://");
+        Ok(if is_server { store.into() } else { self.root.join(store).into_os_string() })
     }
 
     fn secret(&self, reference: &SecretRef) -> Result<Secret, Trouble> {
@@ -134,8 +135,13 @@ pub(crate) struct World {
 
 impl World {
     /// A service that has not begun: it listens already.
-    #[expect(clippy::print_stdout, reason = "what the service says is shown where a test fails")]
     pub(crate) fn listening(plan: &str) -> Self {
+        Self::with_past(plan, |_| ())
+    }
+
+    /// The same, where earlier runs left records.
+    #[expect(clippy::print_stdout, reason = "what the service says is shown where a test fails")]
+    pub(crate) fn with_past(plan: &str, past: impl FnOnce(&State)) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let root = folder.path().to_owned();
         make_repositories(&root);
@@ -145,6 +151,7 @@ impl World {
         database.execute_batch("CREATE TABLE t (x); INSERT INTO t VALUES (1)").unwrap();
         drop(database);
         let state = State::open(&root.join("state/controller")).unwrap();
+        past(&state);
         let parsed = Plan::parse(plan, "plan.toml").unwrap();
         let means = Box::new(TestMeans { root });
         // Shown where a test fails.
@@ -159,15 +166,24 @@ impl World {
 
     /// A service at work.
     pub(crate) fn serving(rest: &str) -> Self {
-        let mut world = Self::listening(&plan(rest));
-        world.run();
-        world.until("it is ready", |world| world.get("/readyz").status == 200);
-        world
+        Self::listening(&plan(rest)).ready()
+    }
+
+    /// At work.
+    pub(crate) fn ready(mut self) -> Self {
+        self.run();
+        self.until("it is ready", |world| world.get("/readyz").status == 200);
+        self
     }
 
     pub(crate) fn run(&mut self) {
         let (service, stop) = (self.service.clone(), self.stop.clone());
         self.running = Some(std::thread::spawn(move || service.run(&stop).unwrap()));
+    }
+
+    /// Nothing of it is seen from outside any more.
+    pub(crate) fn vanish(&mut self) {
+        drop(self.outside.take());
     }
 
     /// Tells the service to end; what is seen from outside stays.
@@ -180,6 +196,12 @@ impl World {
 
     pub(crate) fn path(&self, below: &str) -> PathBuf {
         self.folder.path().join(below)
+    }
+
+    /// Where it is kept how long restores of a dataset took.
+    pub(crate) fn samples(&self, dataset: &str) -> PathBuf {
+        let repository = self.service.house().open_repository().unwrap().id();
+        self.path("state/samples").join(repository.to_string()).join(format!("{dataset}.jsonl"))
     }
 
     /// Takes something away, as a disk does that is pulled out.
