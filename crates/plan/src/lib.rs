@@ -30,8 +30,8 @@ pub use amount::{Availability, Rate, Size};
 pub use dataset::{DatasetPlan, RecoverPlan, ReplicaPlan, Retain, RpoPlan, StoreKind};
 pub use lines::{Lines, part};
 pub use people::{
-    CommunicationPlan, ContactPlan, EscalationPlan, IncidentPlan, LevelPlan, PromisePlan, ReviewPlan,
-    SeverityPlan,
+    ApproverKey, CommunicationPlan, ContactPlan, EscalationPlan, IncidentPlan, LevelPlan, PersonPlan,
+    PromisePlan, ReviewPlan, SeverityPlan,
 };
 pub use protect::{Ack, Mode, ProtectPlan};
 pub use prove::{Expectation, ProvePlan, QueryPlan};
@@ -94,6 +94,9 @@ pub struct Plan {
     /// Who is told, by name.
     #[serde(default)]
     pub contacts: BTreeMap<String, ContactPlan>,
+    /// Who carries out runbooks and agrees to their steps, by name.
+    #[serde(default)]
+    pub people: BTreeMap<String, PersonPlan>,
     /// Who is told what when, inside.
     #[serde(default)]
     pub escalation: Vec<EscalationPlan>,

@@ -1,7 +1,55 @@
 //! What is agreed among people: severities, incidents, contacts, escalation, messages, reviews.
 
 use crate::span::Span;
-use serde::Deserialize;
+use crate::text::text_schema;
+use lifeboat_base::hex;
+use serde::{Deserialize, Serialize};
+use std::fmt;
+
+/// Somebody who carries out runbooks and agrees to their steps.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PersonPlan {
+    /// What they may do: the roles that runbooks ask for.
+    pub roles: Vec<String>,
+    /// The public halves of what they sign with; without one they cannot agree to anything.
+    #[serde(default)]
+    pub keys: Vec<ApproverKey>,
+}
+
+/// The public half of a key that somebody signs approvals with: Ed25519 (RFC 8032), 64 hexadecimal digits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize, Serialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct ApproverKey(pub [u8; 32]);
+
+impl TryFrom<String> for ApproverKey {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        hex::decode::<32>(&text)
+            .map(Self)
+            .ok_or_else(|| "an approver's public key has 64 hexadecimal digits".to_owned())
+    }
+}
+
+impl fmt::Display for ApproverKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&hex::encode(&self.0))
+    }
+}
+
+impl From<ApproverKey> for String {
+    fn from(key: ApproverKey) -> Self {
+        key.to_string()
+    }
+}
+
+text_schema!(
+    ApproverKey,
+    "ApproverKey",
+    r"^[0-9a-f]{64}$",
+    "The public half of a key that somebody signs approvals with: Ed25519, 64 hexadecimal digits."
+);
 
 /// A severity of incidents.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, schemars::JsonSchema)]

@@ -11,6 +11,7 @@ const SECTIONS: &[(&str, &str)] = &[
     ("", "Everything"),
     ("communication.*", "`[[communication]]`"),
     ("contacts.*", "`[contacts.NAME]`"),
+    ("people.*", "`[people.NAME]`"),
     ("copies.*", "`[[copies]]`"),
     ("copies.*.retain", "`retain`"),
     ("copies.*.schedule", "A schedule"),
