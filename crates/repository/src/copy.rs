@@ -45,9 +45,48 @@ pub struct CopyReport {
     pub receipts_left_out: Vec<String>,
 }
 
+/// What a copy holds, and what it ever held.
+#[derive(Clone, Debug, Default)]
+pub struct Held {
+    ever: HashSet<BodyHash>,
+    kept: Vec<Published>,
+}
+
+impl Held {
+    /// Reads it.
+    ///
+    /// # Errors
+    /// Where a slot of the copy cannot be read: nobody knows then what was there.
+    pub fn of(repository: &Repository) -> Result<Self> {
+        let forgotten = repository.forgotten()?;
+        let mut held = Self::default();
+        for listed in lifeboat_objects::list_all(&*repository.store, layout::SNAPSHOTS)? {
+            let Some(position) = layout::position(&listed.key) else { continue };
+            if let Some(Filled::Snapshot(opened)) = repository.slot(&position)? {
+                held.ever.insert(opened.hash);
+                if !forgotten.contains(&position) {
+                    held.kept.push(Published::new(position, *opened));
+                }
+            }
+        }
+        held.kept.sort_by_key(|published| (published.snapshot.taken, published.snapshot.position.clone()));
+        Ok(held)
+    }
+
+    /// Whether a snapshot was ever copied there or published there, also if it is forgotten now.
+    pub fn has_had(&self, snapshot: &BodyHash) -> bool {
+        self.ever.contains(snapshot)
+    }
+
+    /// The snapshots that are not forgotten, oldest first.
+    pub fn kept(&self) -> &[Published] {
+        &self.kept
+    }
+}
+
 /// Copies snapshots from `origin` to `target`, then the logs of their datasets, then the receipts. Snapshots that are there
-/// already, also as forgotten ones, are passed over; so are logs that are there, and those that end before
-/// what any snapshot of the copy needs.
+/// already, also as forgotten ones, are passed over; so are logs that are there, those that end before
+/// what any snapshot of the copy needs, and those of which the copy has let everything expire that it has not.
 ///
 /// # Errors
 /// Where the two do not share their identities of chunks, or reading or writing failed; what was copied
@@ -56,6 +95,19 @@ pub fn copy(
     origin: &Arc<Repository>,
     target: &Arc<Repository>,
     snapshots: &[Published],
+) -> Result<CopyReport> {
+    copy_beside(origin, target, snapshots, Held::of(target)?)
+}
+
+/// As [`copy`], where it is known already what the copy holds.
+///
+/// # Errors
+/// As [`copy`].
+pub fn copy_beside(
+    origin: &Arc<Repository>,
+    target: &Arc<Repository>,
+    snapshots: &[Published],
+    held: Held,
 ) -> Result<CopyReport> {
     let shared = origin.keys.id_key.chunk(b"probe") == target.keys.id_key.chunk(b"probe");
     if !shared {
@@ -67,7 +119,7 @@ pub fn copy(
         target.countersign_origin(origin)?;
     }
     let mut report = CopyReport::default();
-    let mut there = identities(target)?;
+    let mut there = held.ever;
     let all = origin.judged_snapshots(None, &mut Vec::new())?;
     for published in snapshots {
         // In the copy nobody could tell any more that its leader had been replaced.
@@ -91,18 +143,6 @@ pub fn copy(
     report.receipts = receipts.receipts;
     report.receipts_left_out = receipts.left_out;
     Ok(report)
-}
-
-/// The identities of everything that was ever copied to or published in a repository.
-fn identities(repository: &Repository) -> Result<HashSet<BodyHash>> {
-    let mut identities = HashSet::new();
-    for listed in lifeboat_objects::list_all(&*repository.store, layout::SNAPSHOTS)? {
-        let Some(position) = layout::position(&listed.key) else { continue };
-        if let Some(Filled::Snapshot(opened)) = repository.slot(&position)? {
-            identities.insert(opened.hash);
-        }
-    }
-    Ok(identities)
 }
 
 /// Earlier snapshots of the same dataset that the copy will not have.

@@ -64,7 +64,7 @@ pub use bodies::{ChunkerParameters, Config, EnrolledWriter, Hold, Role, SlotInfo
 pub use check::{
     CheckOptions, CheckProgress, CheckReport, LostFile, LostLog, Problem, Reading, Share, check,
 };
-pub use copy::{CopyReport, copy};
+pub use copy::{CopyReport, Held, copy, copy_beside};
 pub use crypto::{EpochPrivateKey, EpochPublicKey, IdKey, PublicKey, Signature, Signer};
 pub use envelope::{EnvelopeError, FORMAT, ObjectType, fuzz_unwrap};
 pub use error::{RepositoryError, Result};

@@ -14,6 +14,7 @@ use crate::ids::{BodyHash, DatasetName, RepositoryId, TicketId, WriterId};
 use crate::index_cache::IndexCache;
 use crate::keys::{self, EpochKeys, Keys, Lock, RecoveryKey, Unlock};
 use crate::layout;
+use crate::log::retire::Expired;
 use crate::opening::{
     MAX_OCCUPIED, create_first_roster, judge_root, open_any_slot, read_config, read_trust, remove_all,
 };
@@ -25,7 +26,7 @@ use lifeboat_base::{failpoint, random};
 use lifeboat_objects::{Creation, Key, SharedStore, list_all};
 use minicbor::Decode;
 use std::path::PathBuf;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 /// The shortest lease: renewals come at a third of it.
@@ -140,6 +141,8 @@ pub struct Repository {
     pub(crate) state: LocalState,
     pub(crate) environment: Environment,
     pub(crate) index_cache: IndexCache,
+    /// What its verdicts let expire of logs, as far as it was asked for.
+    pub(crate) expired: Mutex<Expired>,
     trust: RwLock<Arc<Trust>>,
 }
 
@@ -266,6 +269,7 @@ impl Repository {
             state,
             environment,
             index_cache: IndexCache::default(),
+            expired: Mutex::default(),
             trust: RwLock::new(Arc::new(trust)),
         })
     }
@@ -315,6 +319,7 @@ impl Repository {
             state,
             environment,
             index_cache: IndexCache::default(),
+            expired: Mutex::default(),
             trust: RwLock::new(Arc::new(trust)),
         })
     }

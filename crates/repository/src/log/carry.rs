@@ -1,7 +1,8 @@
 //! Carrying logs to a copy: every object that the copy can use and does not have, verbatim.
 //!
 //! An object is known again by the hash of its head's body, so that copying twice carries nothing twice. What
-//! the copy let expire stays away, since no snapshot there needs it. A compacted object goes along only where
+//! the copy let expire stays away, since no snapshot there needs it, also where the origin has put it together
+//! with more that the copy has. A compacted object goes along only where
 //! the copy lacks some of what it replaced: what another repository's maintainer compacted stands for nothing
 //! in a copy.
 
@@ -21,7 +22,7 @@ use lifeboat_base::{failpoint, random};
 use lifeboat_objects::Key;
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 /// Prune may take objects in the origin while they are read; it cannot do so again and again.
 const MAX_DISTURBANCES: u32 = 5;
@@ -59,6 +60,8 @@ struct Carrier {
     known: HashSet<BodyHash>,
     /// The positions that bodies in the copy hold.
     held: HashMap<BodyHash, Range<u64>>,
+    /// All positions that the copy holds, per lineage.
+    there: HashMap<LineageKey, Vec<Range<u64>>>,
     /// What the copy's snapshots need for themselves.
     needs: Needs,
     ends: HashMap<LineageKey, u64>,
@@ -93,6 +96,7 @@ impl Carrier {
             lists,
             known: HashSet::new(),
             held: HashMap::new(),
+            there: HashMap::new(),
             needs: Needs::of(&snapshots),
             ends,
             carried: 0,
@@ -109,7 +113,10 @@ impl Carrier {
 
     fn learn(&mut self, head: &Headed) -> Result<()> {
         self.known.insert(head.hash);
-        self.held.insert(head.hash, head.body.start..head.body.end);
+        self.held.insert(head.hash, retire::held_by(head));
+        let there = self.there.entry(retire::lineage_of(head)).or_default();
+        there.push(retire::held_by(head));
+        merge(there);
         if head.stands_for_others_in(&self.target) {
             match self.target.read_log_table(head) {
                 Ok(table) => self.known.extend(table.replaced.iter().map(|replaced| replaced.body)),
@@ -129,19 +136,54 @@ impl Carrier {
     /// False where prune took something meanwhile, so that the origin must be listed again.
     fn carry_all(&mut self) -> Result<bool> {
         let heads: Vec<Arc<Headed>> = self.source.heads().cloned().collect();
-        let (compacted, plain): (Vec<_>, Vec<_>) = heads.into_iter().partition(|head| head.is_compacted());
+        let (compacted, plain): (Vec<_>, Vec<_>) = heads.iter().partition(|head| head.is_compacted());
         for head in plain.into_iter().chain(compacted) {
-            if self.known.contains(&head.hash) || !self.is_wanted(&head) {
+            if self.known.contains(&head.hash) || !self.is_wanted(head)? {
                 continue;
             }
-            match self.carry_one(&head) {
-                Ok(()) => {}
-                Err(error) if error.is_not_found() && self.went(&head)? => return Ok(false),
-                Err(error) if is_about_one_object(&error) => {
-                    self.left_out.push(format!("{}: {}", head.key, reason(&error)));
-                }
-                Err(error) => return Err(error),
+            if !self.attempt(head, Self::carry_unless_it_adds_nothing)? {
+                return Ok(false);
             }
+        }
+        self.carry_links(&heads)
+    }
+
+    /// A reader goes on with an object only where it names what ended there. What is named goes along also where it
+    /// brings no position: after the origin has put small objects together, whoever writes there names the new one.
+    fn carry_links(&mut self, heads: &[Arc<Headed>]) -> Result<bool> {
+        let by_hash: HashMap<BodyHash, &Arc<Headed>> = heads.iter().map(|head| (head.hash, head)).collect();
+        let mut pending: Vec<&Arc<Headed>> = heads.iter().collect();
+        while let Some(head) = pending.pop() {
+            let named = head.body.predecessor.and_then(|hash| by_hash.get(&hash).copied());
+            let Some(named) = named.filter(|named| self.is_missing_link(head, named)) else { continue };
+            if !self.attempt(named, Self::carry_one)? {
+                return Ok(false);
+            }
+            pending.push(named);
+        }
+        Ok(true)
+    }
+
+    /// Whether the copy has an object, and other ones that end where it starts, and lacks the one that it names.
+    fn is_missing_link(&self, head: &Headed, named: &Headed) -> bool {
+        let end = retire::held_by(named).end;
+        let ends_there = |range: &Range<u64>| (range.start..range.end).contains(&end.saturating_sub(1));
+        let there = self.there.get(&retire::lineage_of(named));
+        self.known.contains(&head.hash)
+            && !self.known.contains(&named.hash)
+            && head.body.start == end
+            && there.is_some_and(|there| there.iter().any(ends_there))
+    }
+
+    /// False where prune took it meanwhile. What cannot be read does not hold up others.
+    fn attempt(&mut self, head: &Headed, carry: fn(&mut Self, &Headed) -> Result<()>) -> Result<bool> {
+        match carry(self, head) {
+            Ok(()) => {}
+            Err(error) if error.is_not_found() && self.went(head)? => return Ok(false),
+            Err(error) if is_about_one_object(&error) => {
+                self.left_out.push(format!("{}: {}", head.key, reason(&error)));
+            }
+            Err(error) => return Err(error),
         }
         Ok(true)
     }
@@ -151,23 +193,41 @@ impl Carrier {
         Ok(self.origin.read_lists()?.dead_logs.contains(head.key.as_str()))
     }
 
-    /// What the copy's snapshots need for themselves and the lineage's end always; else nothing that they have left
-    /// behind, and nothing that the copy once let go.
-    fn is_wanted(&self, head: &Headed) -> bool {
-        let lineage = retire::lineage_of(head);
-        let is_end = self.ends.get(&lineage) == Some(&head.body.end);
-        let is_new = !self.lists.dead_logs.contains(head.key.as_str());
-        match self.needs.in_lineage(&lineage).first() {
-            Some(first) if head.body.end <= first.start => is_end,
-            Some(_) => is_end || is_new || self.needs.any_of(&lineage, &retire::held_by(head)),
-            None => is_new,
+    /// What the copy lacks of what its snapshots need for themselves and of the lineage's end always; else nothing
+    /// that they have left behind, and nothing that the copy once let go.
+    fn is_wanted(&self, head: &Headed) -> Result<bool> {
+        let (lineage, held) = (retire::lineage_of(head), retire::held_by(head));
+        let there = self.there.get(&lineage).map_or(&[][..], Vec::as_slice);
+        let mut missing = without(held.clone(), there);
+        let lacks_something = !missing.is_empty();
+        if !lacks_something {
+            missing.push(held.clone());
         }
+        let is_end = self.ends.get(&lineage) == Some(&held.end)
+            && missing.last().is_some_and(|range| range.end == held.end);
+        let is_needed = missing.iter().any(|range| self.needs.any_of(&lineage, range));
+        Ok(match self.needs.in_lineage(&lineage).first() {
+            Some(first) if held.end <= first.start => is_end,
+            Some(_) if is_end || is_needed => true,
+            _ if self.lists.dead_logs.contains(head.key.as_str()) => false,
+            _ => !lacks_something || !self.were_let_go(&lineage, &missing)?,
+        })
+    }
+
+    /// Whether the copy let all of these positions expire: the origin may hold them under another name than it did.
+    fn were_let_go(&self, lineage: &LineageKey, positions: &[Range<u64>]) -> Result<bool> {
+        let mut expired = self.target.expired.lock().unwrap_or_else(PoisonError::into_inner);
+        expired.refresh_to(&self.target, self.lists.newest_verdict)?;
+        let expired = expired.in_lineage(lineage);
+        Ok(positions.iter().all(|range| without(range.clone(), expired).is_empty()))
+    }
+
+    fn carry_unless_it_adds_nothing(&mut self, head: &Headed) -> Result<()> {
+        let adds_nothing = head.is_compacted() && self.adds_nothing(head)?;
+        if adds_nothing { Ok(()) } else { self.carry_one(head) }
     }
 
     fn carry_one(&mut self, head: &Headed) -> Result<()> {
-        if head.is_compacted() && self.adds_nothing(head)? {
-            return Ok(());
-        }
         if !self.target.trust().knows(&head.body.repository) {
             let what = "it was copied there from a third repository: copy it from that one";
             return Err(RepositoryError::damaged(&head.key, what));

@@ -202,7 +202,14 @@ pub(crate) struct Expired {
 impl Expired {
     /// Reads the lists and verdicts that were not there yet.
     pub(crate) fn refresh(&mut self, repository: &Repository) -> Result<()> {
-        let newest = repository.read_lists()?.newest_verdict;
+        self.refresh_to(repository, repository.read_lists()?.newest_verdict)
+    }
+
+    /// As [`Expired::refresh`], up to the verdict that is known to be the newest.
+    pub(crate) fn refresh_to(&mut self, repository: &Repository, newest: u64) -> Result<()> {
+        if newest <= self.read {
+            return Ok(());
+        }
         for number in self.read + 1..=newest {
             match self.learn(repository, number) {
                 // Whoever reads it knows that it is damaged; what it let go then looks lost.
@@ -210,7 +217,7 @@ impl Expired {
                 learned => learned?,
             }
         }
-        self.read = newest.max(self.read);
+        self.read = newest;
         self.positions.values_mut().for_each(merge);
         Ok(())
     }

@@ -115,6 +115,56 @@ fn what_no_snapshot_of_the_copy_needs_stays_behind() {
 }
 
 #[test]
+fn what_the_copy_let_go_does_not_come_back_put_together() {
+    let pair = Pair::new();
+    let (old, new) = (snapshot_of(&pair.house, 0..5), snapshot_of(&pair.house, 85..86));
+    let ends: Vec<u64> = (0..=11).map(|n| n * 10).collect();
+    pair.ship(&ends[..=8]);
+    let both = [old.clone(), new.clone()];
+    assert_eq!(pair.copy(&both).logs, 8);
+    let found = pair.target.find_snapshot(None, &old.id.to_string()).unwrap();
+    pair.target.forget(&pair.target.writer().unwrap(), &found, "test").unwrap();
+    // Most of it under a name of the copy's own.
+    assert!(compact(&pair.target, 4).written > 0);
+    assert!(prune_logs(&pair.target, None).deleted_logs > 0);
+    pair.ship(&ends[8..]);
+    assert_eq!(pair.copy(&both).logs, 3);
+    assert_eq!(prune_logs(&pair.target, Some(110)).deleted_logs, 2);
+    let kept = pair.keys();
+    assert_whole(&pair.target);
+    assert_eq!(pair.copy(&both).logs, 0);
+    // One object for all of it: the copy has the end, and gave up the rest.
+    assert_eq!(compact(&pair.house.repository, 4).written, 1);
+    assert!(prune_logs(&pair.house.repository, None).deleted_logs > 0);
+    assert_eq!(pair.copy(&both).logs, 0);
+    assert_eq!(pair.keys(), kept);
+    // What is new still comes, and with it the object that it names: without that no reader would go on.
+    pair.ship(&[110, 120]);
+    assert_eq!(pair.copy(&both).logs, 2);
+    assert_eq!(pair.copy(&both).logs, 0);
+    assert_holds(&pair.target, BYTES, 80..120);
+    assert_whole(&pair.target);
+}
+
+#[test]
+fn what_continues_a_compacted_log_is_read_in_a_copy_that_has_the_small_ones() {
+    let pair = Pair::new();
+    let snapshot = snapshot_at(&pair.house, 0);
+    let ends: Vec<u64> = (0..=10).map(|n| n * 10).collect();
+    pair.ship(&ends);
+    assert_eq!(pair.copy(std::slice::from_ref(&snapshot)).logs, 10);
+    assert_eq!(compact(&pair.house.repository, 4).written, 1);
+    assert_eq!(prune_logs(&pair.house.repository, None).deleted_logs, 10);
+    assert_eq!(pair.copy(std::slice::from_ref(&snapshot)).logs, 0);
+    // Whoever opens the log again names the one that is there.
+    pair.ship(&[100, 110, 120]);
+    assert_eq!(pair.copy(std::slice::from_ref(&snapshot)).logs, 3);
+    assert_holds(&pair.target, BYTES, 0..120);
+    assert_whole(&pair.target);
+    assert_eq!(pair.copy(std::slice::from_ref(&snapshot)).logs, 0);
+}
+
+#[test]
 fn what_expired_and_is_needed_again_comes_back_under_a_new_name() {
     let pair = Pair::new();
     pair.ship(&[0, 10, 20, 30]);
