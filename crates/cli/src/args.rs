@@ -2,8 +2,10 @@
 
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 use lifeboat_postgres_wal::Lsn;
+use lifeboat_repository::Share;
 use lifeboat_repository::ids::WriterId;
 use std::ffi::OsString;
+use std::fmt;
 use std::path::PathBuf;
 
 /// Disaster recovery that is really restored.
@@ -464,6 +466,23 @@ pub(crate) struct CheckArgs {
     /// Read every pack and every chunk
     #[arg(long)]
     pub(crate) read_data: bool,
+    /// Read only the Kth of N parts, by the names of the objects: all N of them are everything
+    #[arg(long, value_name = "K/N", value_parser = part, requires = "read_data")]
+    pub(crate) part: Option<Part>,
+}
+
+/// One of so many parts of what a repository holds.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Part {
+    number: u32,
+    of: u32,
+    pub(crate) share: Share,
+}
+
+impl fmt::Display for Part {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.number, self.of)
+    }
 }
 
 #[derive(Debug, Args)]
@@ -767,6 +786,14 @@ fn tablespace(text: &str) -> Result<(String, PathBuf), String> {
 
 fn position(text: &str) -> Result<Lsn, String> {
     text.strip_prefix("lsn:").unwrap_or(text).parse().map_err(|error| format!("{error}"))
+}
+
+/// Reads `3/30`.
+fn part(text: &str) -> Result<Part, String> {
+    let numbers = text.split_once('/').and_then(|(k, n)| Some((k.parse().ok()?, n.parse().ok()?)));
+    let (number, of) = numbers.ok_or("write which part, and of how many: 3/30")?;
+    let share = Share::part(number, of).ok_or("parts are counted from 1: 1/30 to 30/30")?;
+    Ok(Part { number, of, share })
 }
 
 /// Reads `90s`, `15m`, `24h`, `7d`, `500ms`.

@@ -12,7 +12,7 @@ use lifeboat_receipts::Ended;
 use lifeboat_recovery::import::Imported;
 use lifeboat_recovery::protect::ProtectReport;
 use lifeboat_recovery::prove::{Proof, Verdict};
-use lifeboat_repository::{CopyReport, PruneReport, Published, Repository};
+use lifeboat_repository::{CheckReport, CopyReport, Problem, PruneReport, Published, Repository};
 use lifeboat_store::Problems;
 use std::sync::Arc;
 
@@ -34,6 +34,7 @@ pub(crate) fn action_of(command: &Command) -> Option<Action> {
         Command::Import(_) => Action::Import,
         Command::Copy(_) => Action::Copy,
         Command::Prune(args) if !args.dry_run => Action::Prune,
+        Command::Check(_) => Action::Check,
         Command::Forget(_) => Action::Forget,
         Command::Hold(HoldCommand::Add { .. } | HoldCommand::Release { .. }) => Action::Hold,
         Command::Dump(_) => Action::KeyUse,
@@ -68,6 +69,8 @@ pub(crate) fn recorded(
 /// What is said of the command as a whole. What was asked for wrongly was not begun.
 fn plainest(action: Action, ended: &Result<Outcome, Failure>, alone: bool) -> Option<Event> {
     match ended {
+        // A check that found nothing changed nothing.
+        Ok(Outcome::Done) if action == Action::Check => None,
         Ok(outcome) if alone => Some(Event::new(action, of_outcome(*outcome)?)),
         Err(failure) if failure.code != 2 => {
             Some(Event::new(action, lifeboat_evidence::Outcome::Failed).because(&failure.message))
@@ -232,6 +235,20 @@ pub(crate) fn pruned(pruned: &PruneReport, forgotten: &[Published], outcome: Out
         .waiting_for
         .iter()
         .fold(event, |event, waiting| event.because(&format!("still waiting for {waiting}")))
+}
+
+/// Damage that was found.
+pub(crate) fn checked(report: &CheckReport) -> Event {
+    let event = Event::new(Action::Check, lifeboat_evidence::Outcome::Failed)
+        .fact("snapshots", report.snapshots)
+        .fact("packs", report.packs)
+        .fact("logs", report.logs)
+        .fact("read_bytes", report.read_bytes)
+        .fact("problems", report.problems.len() as u64)
+        .fact("lost", (report.lost.len() + report.lost_logs.len()) as u64);
+    let said =
+        |event: Event, problem: &Problem| event.because(&format!("{}: {}", problem.object, problem.what));
+    report.problems.iter().fold(event, said)
 }
 
 /// Something that was done to named snapshots.

@@ -32,6 +32,8 @@ pub enum Action {
     Copy,
     /// Space was given back.
     Prune,
+    /// What is kept was read and compared with what it should be.
+    Check,
     /// Snapshots were forgotten by name.
     Forget,
     /// A hold was set or ended.
@@ -64,6 +66,7 @@ const ACTIONS: &[(Action, &str)] = &[
     (Action::Import, "import"),
     (Action::Copy, "copy"),
     (Action::Prune, "prune"),
+    (Action::Check, "check"),
     (Action::Forget, "forget"),
     (Action::Hold, "hold"),
     (Action::KeyUse, "key-use"),

@@ -21,17 +21,20 @@ pub(crate) fn check(context: &Context, args: &CheckArgs) -> Result<Outcome, Fail
     let repository = context.open()?;
     let progress = Arc::new(Progress::default());
     let shown = context.output.progress("checking", &progress);
-    let options =
-        CheckOptions { read: Reading::everything(args.read_data), threads: lifeboat_recovery::threads() };
+    let read = args.part.map_or(Reading::everything(args.read_data), |part| Reading::share(part.share));
+    let options = CheckOptions { read, threads: lifeboat_recovery::threads() };
     let report = lifeboat_repository::check(&repository, options, &|done, _| {
         progress.count_bytes(done.saturating_sub(progress.bytes()));
     })?;
     drop(shown);
-    context.output.result(|| check_json(&report), |text| check_text(&report, args.read_data, text))?;
+    if !report.is_whole() {
+        context.did(recording::checked(&report));
+    }
+    context.output.result(|| check_json(&report, args), |text| check_text(&report, args, text))?;
     Ok(if report.is_whole() { Outcome::Done } else { Outcome::Failed })
 }
 
-fn check_text(report: &CheckReport, read_data: bool, text: &mut Vec<u8>) -> std::io::Result<()> {
+fn check_text(report: &CheckReport, args: &CheckArgs, text: &mut Vec<u8>) -> std::io::Result<()> {
     for problem in &report.problems {
         writeln!(text, "damaged: {}: {}", problem.object, problem.what)?;
     }
@@ -56,10 +59,11 @@ fn check_text(report: &CheckReport, read_data: bool, text: &mut Vec<u8>) -> std:
     for void in &report.void {
         writeln!(text, "void: snapshot {void} was published by a leader that had been replaced")?;
     }
-    let how = if read_data {
-        format!("{} read", bytes(report.read_bytes))
-    } else {
-        "packs listed, not read (--read-data reads them)".to_owned()
+    let read = bytes(report.read_bytes);
+    let how = match &args.part {
+        Some(part) => format!("part {part}: {read} read"),
+        None if args.read_data => format!("{read} read"),
+        None => "packs listed, not read (--read-data reads them)".to_owned(),
     };
     writeln!(
         text,
@@ -79,7 +83,8 @@ fn check_text(report: &CheckReport, read_data: bool, text: &mut Vec<u8>) -> std:
     }
 }
 
-fn check_json(report: &CheckReport) -> Value {
+fn check_json(report: &CheckReport, args: &CheckArgs) -> Value {
+    let part = args.part.map(|part| part.to_string());
     let problems: Vec<Value> =
         report.problems.iter().map(|p| json!({ "object": p.object, "what": p.what })).collect();
     let lost: Vec<Value> =
@@ -89,7 +94,7 @@ fn check_json(report: &CheckReport) -> Value {
         .iter()
         .map(|l| json!({ "dataset": l.dataset.as_str(), "lineage": l.lineage.as_str(), "from": l.from, "to": l.to }))
         .collect();
-    json!({ "whole": report.is_whole(), "problems": problems, "lost": lost, "lost_logs": lost_logs, "void": report.void, "logs": report.logs, "snapshots": report.snapshots, "packs": report.packs, "chunks": report.chunks, "read_bytes": report.read_bytes, "garbage_objects": report.garbage_objects })
+    json!({ "whole": report.is_whole(), "problems": problems, "lost": lost, "lost_logs": lost_logs, "void": report.void, "logs": report.logs, "snapshots": report.snapshots, "packs": report.packs, "chunks": report.chunks, "part": part, "read_bytes": report.read_bytes, "garbage_objects": report.garbage_objects })
 }
 
 pub(crate) fn prune(context: &Context, args: &PruneArgs) -> Result<Outcome, Failure> {

@@ -178,3 +178,34 @@ fn a_copy_has_the_receipts_and_they_verify_there() {
     // Those of the origin, and that of the copy's making; that of the copying itself came too late to go along.
     assert_eq!(verified["receipts"], there as u64 + 1, "{verified}");
 }
+
+#[test]
+fn a_check_that_finds_damage_leaves_a_receipt_and_one_that_finds_none_leaves_nothing() {
+    const PARTS: u32 = 3;
+    let place = Place::with_snapshot();
+    // What does not compress: the middle of its pack is content, and no listing.
+    let content: Vec<[u8; 32]> = (0..10_000).map(|_| lifeboat_base::random::bytes()).collect();
+    place.write("tree/big.bin", content.concat());
+    place.ok(&["backup", "tree"]);
+    let before = receipts(&place).len();
+    place.ok(&["check", "--read-data"]);
+    let size = |pack: &String| std::fs::metadata(place.path("repo").join(pack)).unwrap().len();
+    let pack = place.objects("packs/").into_iter().max_by_key(size).unwrap();
+    let path = place.path("repo").join(&pack);
+    let mut bytes = std::fs::read(&path).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    crate::place::write_file(&path, &bytes);
+    place.ok(&["check"]);
+    assert_eq!(receipts(&place).len(), before, "nothing was found");
+    let parts = (1..=PARTS).map(|part| format!("{part}/{PARTS}"));
+    let checked: Vec<Ran> = parts.map(|part| place.run(&["check", "--read-data", "--part", &part])).collect();
+    let found: Vec<&Ran> = checked.iter().filter(|ran| ran.code == Some(1)).collect();
+    let [found] = found[..] else { panic!("{checked:?}") };
+    assert!(found.stdout.contains(&format!("damaged: {pack}")), "{found}");
+    assert!(checked.iter().all(|ran| matches!(ran.code, Some(0 | 1))), "{checked:?}");
+    let of_checks: Vec<_> = receipts(&place).into_iter().filter(|(action, _)| action == "check").collect();
+    assert_eq!(of_checks, [pair("check", "failed")]);
+    let receipt = last(&place);
+    assert!(receipt["reasons"].to_string().contains(&pack), "{receipt}");
+}

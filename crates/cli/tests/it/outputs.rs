@@ -73,6 +73,8 @@ fn a_tree_goes_in_and_comes_back() {
         "!new.*",
     ]);
     seen.both(&["prove", "tree"]).both(&["check"]).both(&["check", "--read-data"]);
+    seen.both(&["check", "--read-data", "--part", "1/1"]).run(&["check", "--part", "1/2"]);
+    seen.run(&["check", "--read-data", "--part", "3/2"]).run(&["check", "--read-data", "--part", "half"]);
     seen.compare("tree.txt");
 }
 
