@@ -14,6 +14,8 @@ mod nanos;
 pub mod signature;
 pub mod smtp;
 pub mod template;
+#[cfg(feature = "testing")]
+pub mod testing;
 pub mod webhook;
 
 pub use channel::{Channel, Rejected, SendError, test};

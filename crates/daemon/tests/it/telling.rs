@@ -1,8 +1,9 @@
 //! People are told, over real HTTP, and told that it is over; a sign of life comes by itself; nothing is told twice
 //! across a restart.
 
-use crate::web::Sink;
+use crate::web::{PATIENCE, Sink};
 use crate::world::{SERVE, World};
+use lifeboat_notify::testing::{Manners, SmtpSink};
 
 #[test]
 fn what_breaks_is_told_once_with_its_words() {
@@ -36,4 +37,29 @@ fn what_breaks_is_told_once_with_its_words() {
     });
     let kept = world.get("/api/v1/status").body;
     assert!(!kept.contains(crate::world::TOKEN), "a secret is shown");
+}
+
+/// More is exposed than may be: whoever is on call gets a mail, with the words of the status in it.
+#[test]
+fn a_breach_is_mailed() {
+    let sink = SmtpSink::start(Manners::default());
+    let rest = format!(
+        "{SERVE}[datasets.late]\nstore = \"tree\"\nhost = \"here\"\nrpo = \"1s\"\nprotect = {{ every = \"1h\" }}\n\
+         [notify.mail]\nsmtp = \"smtp+plain://localhost:{}\"\nuser = \"lifeboat\"\npassword = \"env:TOKEN\"\n\
+         from = \"Lifeboat <lifeboat@example.org>\"\nto = [\"on-call@example.org\"]\non = [\"breach\"]\n",
+        sink.port
+    );
+    let world = World::serving(&rest);
+    let session = sink.session_within(PATIENCE).expect("a mail");
+    // base64 of \0lifeboat\0a-token-of-a-test
+    let password = "AUTH PLAIN AGxpZmVib2F0AGEtdG9rZW4tb2YtYS10ZXN0";
+    assert!(session.commands.iter().any(|command| command == password), "{session:?}");
+    assert!(session.commands.iter().any(|command| command.starts_with("RCPT TO:<on-call@example.org>")));
+    let mail = session.mail.unwrap();
+    assert!(mail.contains("\nSubject: [test] objective missed: late\n"), "{mail}");
+    assert!(mail.contains("if the host fails now") && mail.contains("1.0s may be"), "{mail}");
+    world.until("the channel is seen", |world| {
+        let line = "lifeboat_channel_state{channel=\"mail\",state=\"ok\"} 1";
+        world.get("/metrics").body.lines().any(|one| one == line)
+    });
 }

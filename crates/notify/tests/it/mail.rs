@@ -1,11 +1,11 @@
 //! Mail against a real SMTP server: encrypted or refused, taken or not, and worth another attempt or not.
 
 use crate::certificates::Certificates;
-use crate::http_sink::refusing_port;
-use crate::smtp_sink::{Manners, Session, SmtpSink};
 use crate::{NOW, message};
 use lifeboat_base::{Secret, report};
 use lifeboat_notify::smtp::{Encryption, Smtp, SmtpSettings};
+use lifeboat_notify::testing::refusing_port;
+use lifeboat_notify::testing::{Manners, Session, SmtpSink};
 use lifeboat_notify::{Channel, SendError};
 use std::time::Duration;
 

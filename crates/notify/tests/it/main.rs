@@ -4,9 +4,7 @@
 
 mod certificates;
 mod dispatching;
-mod http_sink;
 mod mail;
-mod smtp_sink;
 mod webhooks;
 
 use lifeboat_base::clock::Timestamp;

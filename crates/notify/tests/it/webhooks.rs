@@ -2,12 +2,12 @@
 
 use crate::certificates::Certificates;
 use crate::dispatching::run;
-use crate::http_sink::{Answer, HttpSink, answers, refusing_port};
 use crate::{NOW, event, message};
 use lifeboat_base::clock::Timestamp;
 use lifeboat_base::{Hint, Secret, report};
 use lifeboat_notify::dispatch::State;
 use lifeboat_notify::signature::verify;
+use lifeboat_notify::testing::{Answer, HttpSink, answers, refusing_port};
 use lifeboat_notify::webhook::{Webhook, WebhookSettings};
 use lifeboat_notify::{Channel, Dispatcher, Kind, Route, SendError, Settings};
 use std::time::Duration;

@@ -9,8 +9,8 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
 
 /// What happens to one connection.
-#[derive(Clone)]
-pub(crate) enum Answer {
+#[derive(Clone, Debug)]
+pub enum Answer {
     /// This status, with these lines of header.
     Status(u16, &'static str),
     /// Nothing, until the other side gives up.
@@ -19,23 +19,32 @@ pub(crate) enum Answer {
     Close,
 }
 
+/// What was sent.
 #[derive(Debug)]
-pub(crate) struct Request {
-    pub(crate) line: String,
+pub struct Request {
+    /// Its first line.
+    pub line: String,
     /// Names in lower case.
-    pub(crate) headers: BTreeMap<String, String>,
-    pub(crate) body: Vec<u8>,
+    pub headers: BTreeMap<String, String>,
+    /// Its body.
+    pub body: Vec<u8>,
 }
 
-pub(crate) struct HttpSink {
-    pub(crate) port: u16,
+/// An HTTP server.
+#[derive(Debug)]
+pub struct HttpSink {
+    /// Where it listens, on 127.0.0.1.
+    pub port: u16,
     requests: Receiver<Request>,
     thread: JoinHandle<()>,
 }
 
 impl HttpSink {
     /// Answers so many connections as there are answers, then is gone.
-    pub(crate) fn start(answers: Vec<Answer>, tls: Option<Arc<ServerConfig>>) -> Self {
+    ///
+    /// # Panics
+    /// Where it cannot listen.
+    pub fn start(answers: Vec<Answer>, tls: Option<Arc<ServerConfig>>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
         let (sender, requests) = channel();
@@ -55,7 +64,10 @@ impl HttpSink {
     }
 
     /// What was sent, once all answers are given.
-    pub(crate) fn requests(self) -> Vec<Request> {
+    ///
+    /// # Panics
+    /// Where what was sent is no request.
+    pub fn requests(self) -> Vec<Request> {
         self.thread.join().unwrap();
         self.requests.try_iter().collect()
     }
@@ -97,11 +109,14 @@ fn read_request(stream: &mut impl Read) -> Option<Request> {
 }
 
 /// A port on which nobody listens.
-pub(crate) fn refusing_port() -> u16 {
+///
+/// # Panics
+/// Where there is none.
+pub fn refusing_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 /// Whether a port can be connected to at all; used to see that a sink is gone.
-pub(crate) fn answers(port: u16) -> bool {
+pub fn answers(port: u16) -> bool {
     TcpStream::connect(("127.0.0.1", port)).is_ok()
 }

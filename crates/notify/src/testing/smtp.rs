@@ -6,33 +6,38 @@ use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 /// How the sink behaves.
-#[derive(Clone, Default)]
-pub(crate) struct Manners {
+#[derive(Clone, Debug, Default)]
+pub struct Manners {
     /// Offers STARTTLS with this.
-    pub(crate) start_tls: Option<Arc<ServerConfig>>,
+    pub start_tls: Option<Arc<ServerConfig>>,
     /// Speaks TLS from the first byte with this.
-    pub(crate) tls: Option<Arc<ServerConfig>>,
+    pub tls: Option<Arc<ServerConfig>>,
     /// Answers commands that begin with the first with the second instead of what is usual. `.` is the end of the
     /// mail.
-    pub(crate) instead: Option<(&'static str, &'static str)>,
+    pub instead: Option<(&'static str, &'static str)>,
     /// Says nothing at all.
-    pub(crate) hangs: bool,
+    pub hangs: bool,
 }
 
 /// What a client said.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Session {
-    pub(crate) commands: Vec<String>,
+pub struct Session {
+    /// Every line that was none of a mail's.
+    pub commands: Vec<String>,
     /// How many commands came before the connection was encrypted.
-    pub(crate) in_clear: usize,
+    pub in_clear: usize,
     /// The mail, as it was taken.
-    pub(crate) mail: Option<String>,
+    pub mail: Option<String>,
 }
 
-pub(crate) struct SmtpSink {
-    pub(crate) port: u16,
+/// A mail server.
+#[derive(Debug)]
+pub struct SmtpSink {
+    /// Where it listens, on 127.0.0.1.
+    pub port: u16,
     sessions: Receiver<Session>,
     thread: JoinHandle<()>,
 }
@@ -42,7 +47,10 @@ impl<T: Read + Write> Stream for T {}
 
 impl SmtpSink {
     /// Serves one connection, then is gone.
-    pub(crate) fn start(manners: Manners) -> Self {
+    ///
+    /// # Panics
+    /// Where it cannot listen.
+    pub fn start(manners: Manners) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
         let (sender, sessions) = channel();
@@ -57,9 +65,18 @@ impl SmtpSink {
         Self { port, sessions, thread }
     }
 
-    pub(crate) fn session(self) -> Session {
+    /// What the client said, once it has gone.
+    ///
+    /// # Panics
+    /// Where it could not be served.
+    pub fn session(self) -> Session {
         self.thread.join().unwrap();
         self.sessions.recv().unwrap()
+    }
+
+    /// The same, or nothing where no client has come and gone in time.
+    pub fn session_within(&self, patience: Duration) -> Option<Session> {
+        self.sessions.recv_timeout(patience).ok()
     }
 }
 
