@@ -7,6 +7,7 @@
 pub mod objects;
 pub mod postgres_wal;
 pub mod repository;
+pub mod runbook;
 pub mod store;
 pub mod store_postgres;
 pub mod wire_postgres;

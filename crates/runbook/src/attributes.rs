@@ -121,20 +121,24 @@ impl Attributes {
     }
 }
 
+const UNCLOSED: &str = "the attributes have no `}` at their end";
+
 /// `key=value` at the beginning of a text, and what is behind it.
 fn attribute(text: &str) -> Result<(Attribute, &str), String> {
     let end = text.find(|c: char| c.is_whitespace() || matches!(c, '=' | '}' | '"')).unwrap_or(text.len());
     let (key, rest) = text.split_at(end);
     if rest.is_empty() {
-        return Err("the attributes have no `}` at their end".to_owned());
+        return Err(UNCLOSED.to_owned());
     }
-    let Some(rest) = rest.strip_prefix('=').filter(|_| !key.is_empty()) else {
+    let is_name =
+        !key.is_empty() && key.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-'));
+    let Some(rest) = rest.strip_prefix('=').filter(|_| is_name) else {
         return Err(format!("{:?} is no attribute: write name=value", first_word(text)));
     };
     let (value, rest) =
         if let Some(quoted) = rest.strip_prefix('"') { until_quote(quoted, key)? } else { bare(rest) };
     if rest.is_empty() {
-        return Err("the attributes have no `}` at their end".to_owned());
+        return Err(UNCLOSED.to_owned());
     }
     if !rest.starts_with(|c: char| c.is_whitespace() || c == '}') {
         return Err(format!("behind the value of `{key}` comes a space or `}}`; quote a value that has one"));

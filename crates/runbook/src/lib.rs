@@ -13,6 +13,8 @@ mod document;
 mod fault;
 mod front;
 mod graph;
+pub mod lint;
+mod mark;
 mod matter;
 mod request;
 mod settle;

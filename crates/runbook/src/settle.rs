@@ -2,8 +2,9 @@
 //! in. What it names is not looked up here: of other steps this knows only their names.
 
 use crate::attributes::{Attributes, Bearer};
-use crate::document::{Content, LANGUAGES, Piece};
+use crate::document::{Content, Piece};
 use crate::fault::Found;
+use crate::mark::LANGUAGES;
 use crate::request;
 use crate::step::{
     Action, Approval, Bound, Expectation, Fact, HttpRequest, Output, Passed, Phase, Relation, Retry, Source,

@@ -3,6 +3,8 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
 mod faults;
+mod fuzzing;
+mod lint;
 mod sound;
 
 use lifeboat_runbook::{Runbook, compile};
