@@ -1,0 +1,200 @@
+//! Before a block that needs consent: the facts are measured and shown, people agree, and right before the intent the
+//! facts are measured again. Between that and the intent nothing else happens.
+
+use super::workers::{Key, Task};
+use super::{Executor, Observer, judge};
+use crate::approval::{Asking, Statement};
+use crate::carry::{Carried, Stop};
+use crate::error::RunError;
+use crate::event::{Act, Ended, Event, Part};
+use lifeboat_base::clock::Timestamp;
+use lifeboat_runbook::{Approval, Fact, Source, Step, StepId, Undo};
+use std::collections::BTreeMap;
+
+type Facts = BTreeMap<String, String>;
+
+impl Executor {
+    /// One step further towards beginning a block that needs consent; when it expires, where people are waited for.
+    pub(super) fn begin_with_consent(
+        &mut self,
+        step: &Step,
+        block: &Step,
+        _act: Act,
+        observer: &mut dyn Observer,
+    ) -> Result<Option<Timestamp>, RunError> {
+        let key = Key::Facts { block: block.id.clone() };
+        if self.running.contains_key(&key) {
+            return Ok(None);
+        }
+        let now = self.time.now();
+        if let Some(asked) = self.state.asked.get(&block.id) {
+            let statement = &asked.statement;
+            if now >= statement.expires {
+                self.record(Event::ApprovalExpired { block: block.id.clone() }, observer)?;
+                return Ok(None);
+            }
+            if statement.agreed(&asked.given, &self.house.people) < statement.quorum {
+                return Ok(None);
+            }
+        }
+        if !self.has_room() {
+            return Ok(None);
+        }
+        match self.facts_task(step, block, key) {
+            Ok(task) if task.orders.is_empty() => self.take_facts(&block.id, Vec::new(), observer)?,
+            Ok(task) => match self.start(task) {
+                Ok(()) => {}
+                Err(error) => self.cannot_ask(block, &error.to_string(), observer)?,
+            },
+            Err(why) => self.cannot_ask(block, &why, observer)?,
+        }
+        Ok(None)
+    }
+
+    /// The checks that the facts of a block are from, asked again.
+    fn facts_task(&self, step: &Step, block: &Step, key: Key) -> Result<Task, String> {
+        let mut orders = Vec::new();
+        for check in self.checks(block) {
+            let resolved = self.with_lookup(|lookup| lookup.resolve(check))?;
+            let order = self.order(&step.id, check, &resolved)?;
+            orders.push((order, self.house.carriers.of(&check.action)?.clone()));
+        }
+        Ok(Task { key, orders, stop: Stop::default() })
+    }
+
+    fn checks(&self, block: &Step) -> Vec<&Step> {
+        let mut checks: Vec<&Step> = Vec::new();
+        for fact in block.approval.iter().flat_map(facts) {
+            let Source::Output { step, .. } = &fact.source else { continue };
+            let check = self.graph.by_id(step).filter(|step| step.is_check);
+            checks.extend(check.filter(|check| checks.iter().all(|known| known.id != check.id)));
+        }
+        checks
+    }
+
+    /// Goes on when the facts of a block are known: asks people, or begins.
+    pub(super) fn take_facts(
+        &mut self,
+        block: &StepId,
+        carried: Vec<(StepId, Carried)>,
+        observer: &mut dyn Observer,
+    ) -> Result<(), RunError> {
+        let Some((step, block, act)) = self.about(block) else { return Ok(()) };
+        if !self.state.status.may_do(act) || !self.state.status_of(&step.id).may_begin(act) {
+            return Ok(());
+        }
+        match self.facts(&block, &carried) {
+            Ok(facts) => {
+                if !carried.is_empty() {
+                    self.record(Event::Measured { block: block.id.clone(), facts: facts.clone() }, observer)?;
+                }
+                self.ask_or_begin(&step, &block, act, &facts, observer)
+            }
+            Err(why) if self.state.asked.contains_key(&block.id) => self.void(&block, why, observer),
+            Err(why) => self.cannot_ask(&block, &why, observer),
+        }
+    }
+
+    /// The step that a block is about.
+    fn about(&self, block: &StepId) -> Option<(Step, Step, Act)> {
+        let found = self.graph.by_id(block)?.clone();
+        if found.role == lifeboat_runbook::Role::Forward {
+            return Some((found.clone(), found, Act::Do));
+        }
+        // One block may undo several steps: it is asked for the one that can be undone now.
+        let steps = &self.graph.runbook().steps;
+        let undone = |step: &&Step| matches!(&step.undo, Undo::By(by) if by == block);
+        let asked = self.state.asked.get(block).map(|asked| asked.statement.step.clone());
+        let step = steps.iter().filter(undone).find(|step| {
+            asked.as_ref().map_or_else(
+                || self.state.steps.get(&step.id).is_some_and(|state| state.possibly_done),
+                |asked| step.id == *asked,
+            )
+        });
+        Some((step?.clone(), found, Act::Undo))
+    }
+
+    /// The facts: what checks say now, and what is recorded of everything else.
+    fn facts(&self, block: &Step, carried: &[(StepId, Carried)]) -> Result<Facts, String> {
+        let mut measured = BTreeMap::new();
+        for (id, carried) in carried {
+            let check = self.graph.by_id(id).ok_or_else(|| format!("there is no check {id}"))?;
+            let judged = judge::judge(check, Part::Itself, carried.clone());
+            match judged.ended {
+                Ended::Done => drop(measured.insert(id.clone(), judged.outputs)),
+                ended => return Err(format!("{id}: {}", ended.why().unwrap_or_default())),
+            }
+        }
+        let mut values = Facts::new();
+        for fact in block.approval.iter().flat_map(facts) {
+            let value = match &fact.source {
+                Source::Output { step, name } if measured.contains_key(step) => {
+                    let again = measured.get(step).and_then(|outputs| outputs.get(name)).cloned();
+                    again.ok_or_else(|| format!("{step} left no {name}"))?
+                }
+                source => self.with_lookup(|lookup| lookup.plain(source))?,
+            };
+            values.insert(fact.name.clone(), value);
+        }
+        Ok(values)
+    }
+
+    fn ask_or_begin(
+        &mut self,
+        step: &Step,
+        block: &Step,
+        act: Act,
+        facts: &Facts,
+        observer: &mut dyn Observer,
+    ) -> Result<(), RunError> {
+        let now = self.time.now();
+        match self.weigh(step, block, facts, now) {
+            Ok(Weighed::Ask(statement)) => self.record(Event::ApprovalAsked(statement), observer),
+            Ok(Weighed::Begin) => self.begin(step, act, Part::Itself, observer),
+            Ok(Weighed::Expired) => self.record(Event::ApprovalExpired { block: block.id.clone() }, observer),
+            Ok(Weighed::Void(why)) => self.void(block, why, observer),
+            Err(why) => self.cannot_ask(block, &why, observer),
+        }
+    }
+
+    fn weigh(&self, step: &Step, block: &Step, facts: &Facts, now: Timestamp) -> Result<Weighed, String> {
+        let begun = self.state.begun.as_ref().ok_or("the run was not begun")?;
+        let approval = block.approval.as_ref().ok_or("it needs no consent")?;
+        let resolved = &self.with_lookup(|lookup| lookup.resolve(block))?;
+        let asking = Asking { run: &begun.run, step: &step.id, approval, resolved, facts };
+        if let Some(asked) = self.state.asked.get(&block.id) {
+            if now >= asked.statement.expires {
+                return Ok(Weighed::Expired);
+            }
+            return Ok(asked.statement.changed(&asking).map_or(Weighed::Begin, Weighed::Void));
+        }
+        let statement = Statement::of(&asking, now)?;
+        match statement.passed_bound() {
+            Some(why) => Err(why),
+            None => Ok(Weighed::Ask(statement)),
+        }
+    }
+
+    fn void(&mut self, block: &Step, why: String, observer: &mut dyn Observer) -> Result<(), RunError> {
+        let why = judge::bounded(&why);
+        self.record(Event::ApprovalVoid { block: block.id.clone(), why }, observer)
+    }
+
+    /// Without its facts nobody can agree: the run stops and says so.
+    fn cannot_ask(&mut self, block: &Step, why: &str, observer: &mut dyn Observer) -> Result<(), RunError> {
+        let reason = judge::bounded(&format!("consent to {} cannot be asked for: {why}", block.id));
+        self.record(Event::Paused { by: None, reason }, observer)
+    }
+}
+
+/// What follows from facts.
+enum Weighed {
+    Ask(Statement),
+    Begin,
+    Expired,
+    Void(String),
+}
+
+fn facts(approval: &Approval) -> impl Iterator<Item = &Fact> {
+    approval.facts.iter().chain(approval.bounds.iter().map(|bound| &bound.fact))
+}

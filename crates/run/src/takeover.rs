@@ -1,0 +1,188 @@
+//! Taking a run over from an executor that hangs, or from a machine that is gone.
+//!
+//! The next generation is claimed before anything is read: here by creating its journal file, in the mirror by
+//! occupying the next slot. From then on the other executor stops before it acts. Whether it acted before, nobody can
+//! see where a step that may be done once is open, or where the run is not mirrored: then a person has to state that
+//! it is stopped.
+
+use crate::engine::{Compile, Executor, House, Threads, begun, mirror_of};
+use crate::error::RunError;
+use crate::event::{Act, Again, Begun, Event, Record, TakenOver};
+use crate::folder::{FolderError, RunFolder, Runs, Story};
+use crate::ids::{Generation, RunId};
+use crate::journal::{self, BEGINNING, Line, Medium};
+use crate::mirror::ship::{create, last};
+use crate::mirror::{Mirror, Slot};
+use crate::state::RunState;
+use crate::status::StepStatus;
+use crate::time::RunTime;
+use lifeboat_evidence::Digest;
+
+/// What a person says about the other executor.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Statement {
+    /// That it is stopped, and how they know.
+    pub text: String,
+}
+
+impl Executor {
+    /// Takes a run over: one of this machine, or one that only the mirror has.
+    ///
+    /// # Errors
+    /// [`RunError::StatementNeeded`] where a person has to say that the other executor is stopped; [`FolderError::Lost`]
+    /// where somebody else took it over at the same time.
+    pub fn take_over(
+        runs: &Runs,
+        run: &RunId,
+        house: House,
+        compile: Compile<'_>,
+        statement: Option<Statement>,
+    ) -> Result<Self, RunError> {
+        let folder = fetch(runs, run, house.mirror.as_deref())?;
+        let before = folder.story()?;
+        let begun = begun(&before, run)?;
+        let mirror = mirror_of(&house, &begun)?;
+        require_statement(&begun, &before, statement.as_ref())?;
+        let (generation, mut medium) = folder.claim()?;
+        // Only now: what the other recorded before the claim is all there, and after it the other stops.
+        let mut story = folder.story()?;
+        require_statement(&begun, &story, statement.as_ref())?;
+        let taken = TakenOver {
+            by: house.who.clone(),
+            host: house.host.clone(),
+            statement: statement.map(|statement| statement.text),
+            after: story.chain(),
+        };
+        let (record, line) = takeover_line(&house, &story, generation, taken)?;
+        if let Some(mirror) = &mirror {
+            occupy(&**mirror, run, &story, &line)?;
+        }
+        medium.append(&line.bytes)?;
+        let confirmed = if mirror.is_some() { line.number } else { 0 };
+        story.records.push((record, line));
+        story.newest = generation;
+        Self::go_on(folder, medium, story, house, compile, confirmed, Box::new(Threads::default()))
+    }
+}
+
+fn takeover_line(
+    house: &House,
+    story: &Story,
+    generation: Generation,
+    taken: TakenOver,
+) -> Result<(Record, Line), RunError> {
+    let latest = story.records.last().map(|(record, _)| record.at).unwrap_or_default();
+    let at = RunTime::after(house.clock.clone(), latest).now();
+    let record = Record { number: story.number() + 1, generation, at, event: Event::TakenOver(taken) };
+    let line = journal::line(&record, story.chain())?;
+    Ok((record, line))
+}
+
+/// A statement is needed where the run is not mirrored, or where something is open that may be done once.
+fn require_statement(begun: &Begun, story: &Story, statement: Option<&Statement>) -> Result<(), RunError> {
+    let has_statement = statement.is_some_and(|statement| !statement.text.trim().is_empty());
+    if has_statement {
+        return Ok(());
+    }
+    if begun.mirror.is_none() {
+        return Err(RunError::StatementNeeded { why: "the run is not mirrored".to_owned() });
+    }
+    let state = RunState::of(story.records.iter().map(|(record, _)| record))?;
+    let open = state
+        .under_way()
+        .find(|id| matches!(state.status_of(id), StepStatus::Open { repeat: Again::Never, .. }));
+    match open {
+        Some(step) => {
+            let what = match state.status_of(step) {
+                StepStatus::Open { act: Act::Undo, .. } => "the undo of ",
+                _ => "",
+            };
+            Err(RunError::StatementNeeded {
+                why: format!("{what}{step} may be under way, and may be done once"),
+            })
+        }
+        None => Ok(()),
+    }
+}
+
+/// The run's folder, with what the mirror knows beyond it.
+fn fetch(runs: &Runs, run: &RunId, mirror: Option<&dyn Mirror>) -> Result<RunFolder, RunError> {
+    let here = match runs.open(run) {
+        Ok(folder) => Some(folder),
+        Err(FolderError::Absent { .. }) if mirror.is_some() => None,
+        Err(error) => return Err(error.into()),
+    };
+    let Some(mirror) = mirror else {
+        return here.ok_or_else(|| RunError::NotBegun(run.clone()));
+    };
+    if let Some(folder) = &here
+        && begun(&folder.story()?, run)?.mirror.is_none()
+    {
+        return Ok(folder.clone());
+    }
+    let read = |number| mirror.read(&Slot { run: run.clone(), number }).map_err(RunError::Mirror);
+    let folder = match here {
+        Some(folder) => folder,
+        None => runs.create(run, &read(0)?.ok_or_else(|| RunError::NotBegun(run.clone()))?)?,
+    };
+    let story = folder.story()?;
+    let (mut number, mut chain) = (0, BEGINNING);
+    // What both have need not be read again; where they part, the mirror is right.
+    let there = last(mirror, run).map_err(RunError::Mirror)?;
+    for (record, line) in story.records.iter().filter(|(record, _)| record.number <= there) {
+        let is_last = record.number == there || record.number == story.number();
+        if is_last && read(record.number)?.as_deref() != Some(&line.bytes) {
+            (number, chain) = common(&story, &read)?;
+            break;
+        }
+        (number, chain) = (record.number, line.chain);
+    }
+    adopt(&folder, &read, number, chain)?;
+    Ok(folder)
+}
+
+/// The last record that both have.
+fn common(
+    story: &Story,
+    read: &dyn Fn(u64) -> Result<Option<Vec<u8>>, RunError>,
+) -> Result<(u64, Digest), RunError> {
+    let mut common = (0, BEGINNING);
+    for (record, line) in &story.records {
+        if read(record.number)?.as_deref() != Some(&line.bytes) {
+            break;
+        }
+        common = (record.number, line.chain);
+    }
+    Ok(common)
+}
+
+/// Puts the mirror's lines after a record into the folder.
+fn adopt(
+    folder: &RunFolder,
+    read: &dyn Fn(u64) -> Result<Option<Vec<u8>>, RunError>,
+    mut number: u64,
+    mut chain: Digest,
+) -> Result<(), RunError> {
+    while let Some(bytes) = read(number + 1)? {
+        let text = bytes.strip_suffix(b"\n").unwrap_or(&bytes);
+        let (record, line) = journal::read_line(text, chain).map_err(|what| {
+            let source = format!("slot {} of the mirror is damaged: {what}", number + 1);
+            RunError::Mirror(crate::mirror::MirrorError::new("read the run from its mirror", source))
+        })?;
+        folder.adopt(record.generation, &line)?;
+        (number, chain) = (record.number, line.chain);
+    }
+    Ok(())
+}
+
+/// Occupies the next slot, after what this machine has beyond the mirror.
+fn occupy(mirror: &dyn Mirror, run: &RunId, story: &Story, line: &Line) -> Result<(), RunError> {
+    let there = last(mirror, run).map_err(RunError::Mirror)?;
+    let beyond = story.records.iter().map(|(_, line)| line).filter(|line| line.number > there);
+    for line in beyond.chain([line]) {
+        if !create(mirror, run, line).map_err(RunError::Mirror)? {
+            return Err(FolderError::Lost(run.clone()).into());
+        }
+    }
+    Ok(())
+}
