@@ -118,6 +118,9 @@ pub(crate) enum Command {
     Wal(WalCommand),
     /// Keep the plan: snapshots, streams, proofs, copies and retention when they are due
     Serve(ServeArgs),
+    /// Whom the plan tells
+    #[command(subcommand)]
+    Notify(NotifyCommand),
     /// Print completions for a shell
     Completions {
         /// The shell
@@ -538,6 +541,19 @@ pub(crate) struct ForgetArgs {
     /// Why, for the record
     #[arg(long, default_value = "forgotten by name")]
     pub(crate) reason: String,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum NotifyCommand {
+    /// Send a test message through channels of the plan, and say of each whether it arrived
+    ///
+    /// It needs the plan and its secrets, and neither a repository nor a running service. Exits with 1 if a channel
+    /// did not take its message, or has a template that fails.
+    Test {
+        /// The channels, as the plan calls them [default: all of them]
+        #[arg(value_name = "CHANNEL")]
+        channels: Vec<String>,
+    },
 }
 
 #[derive(Debug, Subcommand)]

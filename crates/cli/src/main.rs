@@ -57,6 +57,7 @@ fn run(cli: Cli) -> Result<Outcome, Failure> {
     match cli.command {
         Command::Init(args) => commands::init::run(&cli.global, &args),
         Command::Lint(args) => commands::lint::run(&cli.global, &args),
+        Command::Notify(command) => commands::notify::run(&Context::new(cli.global)?, &command),
         Command::Completions { shell } => commands::meta::completions(shell),
         Command::Man { into } => commands::meta::man(&into),
         Command::FollowWatchdog => commands::watchdog::run(),
@@ -97,6 +98,7 @@ fn carry_out(context: &Context, command: Command) -> Result<Outcome, Failure> {
         | Command::Serve(_)
         | Command::Status(_)
         | Command::Lint(_)
+        | Command::Notify(_)
         | Command::Completions { .. }
         | Command::Man { .. }
         | Command::FollowWatchdog

@@ -38,3 +38,4 @@ pub use jobs::Done;
 pub use means::{Means, Trouble};
 pub use outside::{LISTEN, Outside};
 pub use serve::Service;
+pub use tell::{Secrets, channel_of, templates_of};

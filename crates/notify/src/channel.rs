@@ -1,4 +1,4 @@
-//! The trait of whatever a message can be sent through, and the test of every channel that somebody asks for.
+//! The trait of whatever a message can be sent through, and the test of a channel that somebody asks for.
 
 use crate::event::{Event, Kind, Message, Phase};
 use crate::template::Templates;
@@ -122,20 +122,20 @@ pub(crate) fn new_id() -> String {
     hex::encode(&random::bytes::<16>())
 }
 
-/// Sends a test message through every channel, once each, and says what became of it.
-pub fn test<'a>(
-    channels: impl IntoIterator<Item = &'a dyn Channel>,
+/// Sends a test message through a channel, once, in the channel's own words.
+///
+/// # Errors
+/// Where it was not taken, or that is not known.
+pub fn test(
+    channel: &dyn Channel,
+    templates: &Templates,
     system: &str,
     now: Timestamp,
-) -> Vec<(String, Result<(), SendError>)> {
-    let send = |channel: &dyn Channel| {
-        let outcome = channel.send(&test_message(channel.name(), system, now), now);
-        (channel.name().to_owned(), outcome)
-    };
-    channels.into_iter().map(send).collect()
+) -> Result<(), SendError> {
+    channel.send(&test_message(channel.name(), templates, system, now), now)
 }
 
-fn test_message(channel: &str, system: &str, now: Timestamp) -> Message {
+fn test_message(channel: &str, templates: &Templates, system: &str, now: Timestamp) -> Message {
     let event = Event {
         key: format!("test {channel}"),
         kind: Kind::Test,
@@ -143,7 +143,7 @@ fn test_message(channel: &str, system: &str, now: Timestamp) -> Message {
         what: "somebody asked for this message to see whether it arrives".to_owned(),
         severity: None,
     };
-    let text = Templates::default().render(system, &event, Phase::Once, now, now);
+    let text = templates.render(system, &event, Phase::Once, now, now);
     Message {
         id: new_id(),
         system: system.to_owned(),

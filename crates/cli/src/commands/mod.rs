@@ -12,6 +12,7 @@ pub(crate) mod key;
 pub(crate) mod lint;
 pub(crate) mod look;
 pub(crate) mod meta;
+pub(crate) mod notify;
 pub(crate) mod points;
 pub(crate) mod prove;
 pub(crate) mod push;

@@ -18,6 +18,9 @@ use std::time::Duration;
 /// A reminder so often, unless the plan says otherwise.
 const REMIND: Duration = Duration::from_hours(4);
 
+/// Reads a secret that the plan names.
+pub type Secrets<'a> = &'a dyn Fn(&SecretRef) -> Result<Secret, Trouble>;
+
 /// Whom to tell, and how.
 pub(super) struct Told {
     pub(super) routes: Vec<Route>,
@@ -29,7 +32,7 @@ impl Told {
     pub(super) fn of(house: &House) -> Self {
         let (mut routes, mut channels) = (Vec::new(), BTreeMap::new());
         for (name, plan) in &house.plan.notify {
-            match made(house, name, plan) {
+            match channel_of(name, plan, &|reference| house.means.secret(reference)) {
                 Ok(channel) => {
                     channels.insert(name.clone(), channel);
                     routes.push(route(name, plan));
@@ -65,8 +68,13 @@ fn route(name: &str, plan: &NotifyPlan) -> Route {
         channel: name.to_owned(),
         kinds: plan.on.iter().flat_map(|event| kinds(*event)).copied().collect::<BTreeSet<Kind>>(),
         heartbeat: plan.heartbeat.map(Span::duration),
-        templates: Templates { subject: plan.subject.clone(), body: plan.body.clone() },
+        templates: templates_of(plan),
     }
+}
+
+/// A channel's own texts.
+pub fn templates_of(plan: &NotifyPlan) -> Templates {
+    Templates { subject: plan.subject.clone(), body: plan.body.clone() }
 }
 
 /// What a word of the plan stands for.
@@ -83,13 +91,16 @@ const fn kinds(event: Event) -> &'static [Kind] {
     }
 }
 
-fn made(house: &House, name: &str, plan: &NotifyPlan) -> Result<Box<dyn Channel>, Trouble> {
-    let secret =
-        |reference: Option<&SecretRef>| reference.map(|reference| house.means.secret(reference)).transpose();
+/// A channel of the plan, made ready: nothing is sent yet. Its secrets are read as they are asked for.
+///
+/// # Errors
+/// Where a secret is not there, or the channel's settings are none that something can be sent by.
+pub fn channel_of(name: &str, plan: &NotifyPlan, secrets: Secrets<'_>) -> Result<Box<dyn Channel>, Trouble> {
+    let secret = |reference: Option<&SecretRef>| reference.map(secrets).transpose();
     let refused = |rejected: Rejected| Trouble::of(&rejected);
     match (&plan.webhook, &plan.smtp) {
         (Some(url), None) => {
-            let mut settings = WebhookSettings::at(name, address(house, url)?);
+            let mut settings = WebhookSettings::at(name, address(url, secrets)?);
             settings.secret = secret(plan.secret.as_ref())?;
             Ok(Box::new(Webhook::new(settings).map_err(refused)?))
         }
@@ -108,11 +119,11 @@ fn made(house: &House, name: &str, plan: &NotifyPlan) -> Result<Box<dyn Channel>
 }
 
 /// An address may be a secret by itself: then the plan only names it.
-fn address(house: &House, url: &str) -> Result<Secret, Trouble> {
+fn address(url: &str, secrets: Secrets<'_>) -> Result<Secret, Trouble> {
     let named =
         url.split_once(':').is_some_and(|(scheme, _)| matches!(scheme, "env" | "file" | "command" | "vault"));
     match SecretRef::try_from(url.to_owned()) {
-        Ok(reference) if named => house.means.secret(&reference),
+        Ok(reference) if named => secrets(&reference),
         _ => Ok(Secret::new(url.as_bytes().to_vec())),
     }
 }

@@ -18,6 +18,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+pub use channels::{Secrets, channel_of, templates_of};
+
 /// The name under which the state keeps what is still to be told.
 const FACT: &str = "messages";
 const LOOK_EVERY: Duration = Duration::from_secs(1);
