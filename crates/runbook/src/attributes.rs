@@ -234,4 +234,23 @@ mod tests {
         assert_eq!(said.len(), 3, "{said:?}");
         assert!(faults.iter().any(|fault| fault.hint.as_deref() == Some("Did you mean `needs`?")));
     }
+
+    /// The page has a row for each, with who may have it, and no other.
+    #[test]
+    fn every_attribute_is_explained_and_no_other() {
+        let page = include_str!("../../../docs/runbook.md");
+        let section = page.split("\n## Attributes\n").nth(1).unwrap().split("\n## ").next().unwrap();
+        let rows = section.lines().filter_map(|line| {
+            let mut cells = line.strip_prefix("| `")?.split('|').map(str::trim);
+            Some((cells.next()?.trim_end_matches('`'), cells.next()?.to_owned()))
+        });
+        let word = |bearer: &Bearer| match bearer {
+            Action => "block",
+            Check => "check",
+            Person => "person",
+        };
+        let known =
+            KNOWN.iter().map(|(key, who)| (*key, who.iter().map(word).collect::<Vec<_>>().join(", ")));
+        assert_eq!(rows.collect::<Vec<_>>(), known.collect::<Vec<_>>());
+    }
 }

@@ -219,3 +219,34 @@ impl Reader<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn keys(page: &str, from: &str, to: &str) -> Vec<String> {
+        let part = page.split(from).nth(1).unwrap().split(to).next().unwrap();
+        part.lines()
+            .filter_map(|line| line.strip_prefix("| `")?.split('`').next())
+            .map(str::to_owned)
+            .collect()
+    }
+
+    #[test]
+    fn every_key_is_explained_and_no_other() {
+        let page = include_str!("../../../docs/runbook.md");
+        assert_eq!(keys(page, "\n## Front matter\n", "\nAn input:\n"), KEYS);
+        assert_eq!(keys(page, "\nAn input:\n", "\n## "), INPUT);
+        for (name, _) in InputKind::NAMES {
+            assert!(page.contains(&format!("`{name}`")), "{name}");
+        }
+    }
+
+    #[test]
+    fn lines_are_those_of_the_document() {
+        let mut found = Found::default();
+        read("owner: a\n\nobjectives:\n  rto: 1h\n  rpu: 5s\n", 2, &mut found);
+        let faults = found.into_faults().unwrap();
+        assert_eq!(faults.to_string(), "line 6: objectives has no key `rpu`");
+    }
+}

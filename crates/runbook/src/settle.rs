@@ -291,8 +291,12 @@ impl Settle<'_> {
             );
             self.found.hinted(self.line, what, hint);
         }
-        if let Action::Sql { script, .. } = action {
-            self.raw_sql(script, passed);
+        match action {
+            Action::Sql { script, .. } => self.raw_sql(script, passed),
+            Action::Http { request } if texts_of(request).any(template::is_open) => {
+                self.fault("a ${ is not closed");
+            }
+            _ => {}
         }
     }
 

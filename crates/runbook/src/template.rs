@@ -53,6 +53,11 @@ pub fn references(text: &str) -> Vec<Reference> {
     found
 }
 
+/// Whether a `${` in it has no end.
+pub(crate) fn is_open(text: &str) -> bool {
+    text.rfind("${").is_some_and(|open| !text[open..].contains('}'))
+}
+
 /// The places of `:'name'` and `:"name"` in SQL, outside of literals, quoted identifiers, dollar quotes and comments.
 pub fn sql_references(script: &str) -> Vec<Reference> {
     let mut found = Vec::new();

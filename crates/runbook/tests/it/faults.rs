@@ -59,6 +59,7 @@ const FAULTS: &[(&str, &str, &str)] = &[
     ("--into /srv/users", "--into $HOME", "no environment is read"),
     ("--into /srv/users", "--into /srv/users | cat", "no shell reads"),
     ("outputs=point=/restored/point", "expect=1", "has no `expect`"),
+    ("/readyz", "/${readyz", "a ${ is not closed"),
     ("GET https", "GEThttps", "a request begins with"),
     ("Accept:", "Accept", "is no header"),
     ("```http", "```htp", "is no language that can be carried out. Did you mean `http`?"),
