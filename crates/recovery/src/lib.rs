@@ -3,8 +3,8 @@
 //! This floor joins the stores with the repository: [`protect`] takes a snapshot of a target, [`restore`] puts
 //! one back where it can be, [`prove`] does so in scratch and asks the restored data whether it is whole, and what the
 //! plan wants to know ([`queries`]),
-//! [`retention`] says which snapshots to keep, [`upkeep`] forgets the others and gives back their space, and
-//! [`rehearse`] does it all at once and measures. How long all of that
+//! [`retention`] says which snapshots to keep, [`upkeep`] forgets the others and gives back their space, [`copying`]
+//! which a copy with rules of its own is to have, and [`rehearse`] does it all at once and measures. How long all of that
 //! took is remembered in [`samples`], and what a restore would take by them.
 //!
 //! What another tool made is taken in by [`import`]; whether a dataset has changed at all, [`likeness`] says; what
@@ -14,6 +14,7 @@
 //!
 //! It deliberately knows no command line, no schedule and no runbook.
 
+pub mod copying;
 mod error;
 pub mod import;
 pub mod latest;

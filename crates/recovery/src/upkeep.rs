@@ -125,7 +125,8 @@ pub fn judge(
     Ok(datasets)
 }
 
-fn by_rules(
+/// Adds to each snapshot of a dataset the rules that keep it.
+pub(crate) fn by_rules(
     repository: &Arc<Repository>,
     dataset: &DatasetName,
     snapshots: &mut [Judged],

@@ -5,6 +5,7 @@
 
 mod bad_days;
 mod clusters;
+mod copying;
 mod export;
 mod house;
 mod import;

@@ -25,29 +25,29 @@ use std::sync::Arc;
 use std::time::Duration;
 
 const SYSTEM: SystemId = SystemId(7);
-const HOUR: Duration = Duration::from_hours(1);
-const DAY: Duration = Duration::from_hours(24);
-const SEGMENT: u64 = 1 << 20;
+pub(crate) const HOUR: Duration = Duration::from_hours(1);
+pub(crate) const DAY: Duration = Duration::from_hours(24);
+pub(crate) const SEGMENT: u64 = 1 << 20;
 const SECRET: [u8; 32] = [7; 32];
 
 /// A repository in memory, and a clock that everybody in it goes by.
-struct Moved {
+pub(crate) struct Moved {
     store: Arc<MemoryStore>,
-    clock: ManualClock,
-    repository: Arc<Repository>,
+    pub(crate) clock: ManualClock,
+    pub(crate) repository: Arc<Repository>,
     dataset: DatasetName,
     log: RepositoryLog,
     position: u64,
 }
 
-fn environment(clock: &ManualClock, state: Option<&Path>) -> Environment {
+pub(crate) fn environment(clock: &ManualClock, state: Option<&Path>) -> Environment {
     let clock = Clock::Manual(clock.clone());
     Environment { state: state.map(Path::to_owned), clock, ..Environment::default() }
 }
 
 impl Moved {
     /// With a state, so that its writer is one and the same.
-    fn new(state: &Path) -> Self {
+    pub(crate) fn new(state: &Path) -> Self {
         let clock = ManualClock::at(Timestamp::from_secs(1_767_225_600));
         let store = Arc::new(MemoryStore::with_clock(Clock::Manual(clock.clone())));
         let lock = Lock::Command(Secret::new(SECRET.to_vec()));
@@ -59,12 +59,12 @@ impl Moved {
         Self { store, clock, repository, dataset, log, position: SEGMENT }
     }
 
-    fn now(&self) -> Timestamp {
+    pub(crate) fn now(&self) -> Timestamp {
         Clock::Manual(self.clock.clone()).now()
     }
 
     /// So much is written, and durable at once.
-    fn write(&mut self, bytes: usize) {
+    pub(crate) fn write(&mut self, bytes: usize) {
         let now = self.now();
         let stretch = WalStretch {
             timeline: TimelineId(1),
@@ -77,7 +77,7 @@ impl Moved {
         self.log.append(&stretch).unwrap();
     }
 
-    fn snapshot(&self) -> Published {
+    pub(crate) fn snapshot(&self) -> Published {
         let mut writer = SnapshotWriter::begin(&self.repository, self.source(STORE)).unwrap();
         let facts = SnapshotFacts {
             system: SYSTEM,
@@ -96,7 +96,19 @@ impl Moved {
         writer.finish(Metadata::default()).unwrap()
     }
 
-    fn source(&self, store: &str) -> SnapshotSource {
+    /// Up to where is written.
+    pub(crate) fn end(&self) -> u64 {
+        self.position
+    }
+
+    /// The repository as another machine opens it.
+    pub(crate) fn opened_elsewhere(&self, state: &Path) -> Arc<Repository> {
+        let unlock = Unlock::Command(Secret::new(SECRET.to_vec()));
+        let its = environment(&self.clock, Some(state));
+        Arc::new(Repository::open(self.store.clone(), &unlock, its).unwrap())
+    }
+
+    pub(crate) fn source(&self, store: &str) -> SnapshotSource {
         SnapshotSource {
             dataset: self.dataset.clone(),
             store: store.to_owned(),
@@ -111,13 +123,17 @@ impl Moved {
     }
 
     /// The stretches of the log.
-    fn held(&self) -> Vec<(u64, u64)> {
-        let logs = LogCatalogue::read(&self.repository, &self.dataset).unwrap().lineages();
+    pub(crate) fn held(&self) -> Vec<(u64, u64)> {
+        self.held_in(&self.repository)
+    }
+
+    pub(crate) fn held_in(&self, repository: &Arc<Repository>) -> Vec<(u64, u64)> {
+        let logs = LogCatalogue::read(repository, &self.dataset).unwrap().lineages();
         logs.iter().flat_map(|log| &log.stretches).map(|stretch| (stretch.start, stretch.end)).collect()
     }
 }
 
-fn pruned(repository: &Arc<Repository>, retain: Retain, now: Timestamp) -> Upkeep {
+pub(crate) fn pruned(repository: &Arc<Repository>, retain: Retain, now: Timestamp) -> Upkeep {
     let retain_of = |_: &DatasetName| Some(retain);
     let options = UpkeepOptions {
         retain_of: &retain_of,
@@ -141,7 +157,7 @@ fn report(error: &dyn std::error::Error) -> String {
     lifeboat_base::report(error)
 }
 
-fn assert_whole(repository: &Arc<Repository>) {
+pub(crate) fn assert_whole(repository: &Arc<Repository>) {
     let report =
         check(repository, CheckOptions { read: Reading::Everything, threads: 2 }, &|_, _| ()).unwrap();
     assert!(report.is_whole(), "{report:?}");
@@ -216,9 +232,7 @@ fn what_a_write_only_host_published_within_the_window_stays_however_much_it_publ
     let state = tempfile::tempdir().unwrap();
     let moved = Moved::new(state.path());
     let laptop_state = tempfile::tempdir().unwrap();
-    let unlock = Unlock::Command(Secret::new(SECRET.to_vec()));
-    let laptop = environment(&moved.clock, Some(laptop_state.path()));
-    let laptop = Arc::new(Repository::open(moved.store.clone(), &unlock, laptop).unwrap());
+    let laptop = moved.opened_elsewhere(laptop_state.path());
     let publish = |taken: Timestamp| {
         let mut writer = SnapshotWriter::begin(&laptop, moved.source("files")).unwrap();
         writer.set_taken(taken);
@@ -274,7 +288,7 @@ fn what_a_write_only_host_published_within_the_window_stays_however_much_it_publ
     assert!(kept.contains(&last.id) && done.forgotten.iter().any(|one| one.id == good.id));
 }
 
-fn publish_as_maintainer(moved: &Moved) -> Published {
+pub(crate) fn publish_as_maintainer(moved: &Moved) -> Published {
     let writer = SnapshotWriter::begin(&moved.repository, moved.source("files")).unwrap();
     writer.finish(Metadata::default()).unwrap()
 }

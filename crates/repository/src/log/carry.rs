@@ -241,13 +241,17 @@ impl Carrier {
         Ok(())
     }
 
-    /// Whether the copy has every object that a compacted one replaced, and so all of its positions.
+    /// Whether the copy has every object that a compacted one replaced, by itself or in something that its own
+    /// maintainer put together, and so all of its positions.
     fn adds_nothing(&self, head: &Headed) -> Result<bool> {
         let table = self.origin.read_log_table(head)?;
         let mut held: Vec<Range<u64>> =
             table.replaced.iter().filter_map(|replaced| self.held.get(&replaced.body).cloned()).collect();
+        if table.replaced.iter().all(|replaced| self.known.contains(&replaced.body)) {
+            held.extend(self.there.get(&retire::lineage_of(head)).into_iter().flatten().cloned());
+        }
         merge(&mut held);
-        Ok(without(head.body.start..head.body.end, &held).is_empty())
+        Ok(without(retire::held_by(head), &held).is_empty())
     }
 
     /// Under the name that it has in the origin, unless that was condemned here or something else stands there.
