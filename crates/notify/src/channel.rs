@@ -76,7 +76,7 @@ impl Hint for SendError {
                     "It is tried again; check that the other side is up and reachable from here."
                 }
                 Self::Final { .. } => {
-                    "Check the channel's address and credentials in the plan, then send a test."
+                    "Check the channel's address and credentials in the plan, then run `lifeboat notify test`."
                 }
             }
             .to_owned(),

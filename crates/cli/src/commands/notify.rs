@@ -8,7 +8,7 @@ use lifeboat_base::clock::{Clock, Stopwatch};
 use lifeboat_base::{Hint, report};
 use lifeboat_daemon::{Trouble, channel_of, templates_of};
 use lifeboat_notify::SendError;
-use lifeboat_plan::NotifyPlan;
+use lifeboat_plan::{NotifyPlan, SecretRef};
 use serde_json::{Value, json};
 use std::io::{self, Write};
 use std::time::Duration;
@@ -79,7 +79,10 @@ fn test_all<'p>(chosen: &[(&'p str, &'p NotifyPlan)], system: &str) -> Vec<Teste
 
 fn test<'p>(name: &'p str, plan: &'p NotifyPlan, system: &str) -> Tested<'p> {
     let (watch, templates) = (Stopwatch::start(), templates_of(plan));
-    let sent = channel_of(name, plan, &|reference| read_secret(&reference.to_string()).map_err(trouble))
+    let secret = |reference: &SecretRef| {
+        read_secret(&reference.to_string()).map_err(|failure| no_secret(name, failure))
+    };
+    let sent = channel_of(name, plan, &secret)
         .map_err(|trouble| Failure { code: 1, message: trouble.message, hint: trouble.hint })
         .and_then(|channel| {
             let sent = lifeboat_notify::test(channel.as_ref(), &templates, system, Clock::System.now());
@@ -95,8 +98,12 @@ fn test<'p>(name: &'p str, plan: &'p NotifyPlan, system: &str) -> Tested<'p> {
     }
 }
 
-fn trouble(failure: Failure) -> Trouble {
-    Trouble { message: failure.message, hint: failure.hint }
+fn no_secret(channel: &str, failure: Failure) -> Trouble {
+    let hint = format!(
+        "Check where notify.{channel} in the plan has its secret: env:NAME, file:PATH or command:COMMAND, as this \
+         command and `lifeboat serve` see them."
+    );
+    Trouble::new(failure.message, hint)
 }
 
 fn not_sent(error: &SendError) -> Failure {

@@ -14,6 +14,7 @@ mod init;
 mod input;
 mod kills;
 mod lint;
+mod notify;
 mod objectives;
 mod outputs;
 mod place;

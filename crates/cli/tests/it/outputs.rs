@@ -314,6 +314,8 @@ fn every_command_explains_itself() {
         "evidence list",
         "evidence verify",
         "evidence export",
+        "notify",
+        "notify test",
         "completions",
         "man",
     ] {
