@@ -275,6 +275,8 @@ impl Bench<'_> {
             ("max_locks_per_transaction", "4096"),
             ("autovacuum", "off"),
             ("allow_in_place_tablespaces", "on"),
+            // As a proof of a cluster.
+            ("jit", "off"),
         ] {
             options.settings.push((name.to_owned(), value.to_owned()));
         }

@@ -242,6 +242,8 @@ impl Bench<'_> {
         set("max_locks_per_transaction", control.max_locks_per_xact.to_string());
         set("max_wal_senders", "0".to_owned());
         set("autovacuum", "off".to_owned());
+        // It would fail, and the proof with it, where no memory may be written and executed: as a hardened service.
+        set("jit", "off".to_owned());
         Ok(options)
     }
 }
