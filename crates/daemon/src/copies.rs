@@ -2,12 +2,16 @@
 
 use crate::house::House;
 use crate::jobs::Done;
+use crate::keep::retention_of;
 use crate::live::PlaceSeen;
 use crate::means::Trouble;
 use crate::record::JobOutcome;
 use lifeboat_base::clock::Timestamp;
+use lifeboat_recovery::copying::{CopyRules, worth_copying};
 use lifeboat_repository::ids::DatasetName;
-use lifeboat_repository::{LogCatalogue, Published, ReaderPin, Repository, RepositoryError, copy};
+use lifeboat_repository::{
+    Held, LogCatalogue, Published, ReaderPin, Repository, RepositoryError, copy_beside,
+};
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -16,22 +20,26 @@ fn trouble(error: RepositoryError) -> Trouble {
     Trouble::of(&error)
 }
 
-/// Copies what the copy does not have yet.
+/// Copies what the copy does not have yet, and would not give up at once by its own rules.
 pub(crate) fn bring_up_to_date(house: &House, name: &str) -> Result<Done, Trouble> {
     let (origin, target) = (house.repository()?, house.copy(name)?);
     let through = durable_through(house);
     let mut unreadable = Vec::new();
     let snapshots = origin.snapshots(None, &mut unreadable).map_err(trouble)?;
+    let held = Held::of(&target).map_err(trouble)?;
+    let all = snapshots.len();
+    let snapshots = worthy(house, name, (&origin, &target), snapshots, &held)?;
     let slots: Vec<_> = snapshots.iter().map(|published| published.slot.clone()).collect();
     // Who may only read the origin copies without a pin.
     let _pin = origin.writer().and_then(|signer| ReaderPin::take(&origin, &signer, &slots, "copy")).ok();
-    let report = copy(&origin, &target, &snapshots).map_err(trouble)?;
+    let report = copy_beside(&origin, &target, &snapshots, held).map_err(trouble)?;
     let left_out: Vec<String> =
         unreadable.iter().map(|one| one.object.clone()).chain(report.left_out).collect();
     let outcome = if left_out.is_empty() { JobOutcome::Done } else { JobOutcome::LeftOut };
     let detail = json!({
         "copied": report.copied.len(),
         "already": report.already,
+        "not_kept_there": all - snapshots.len(),
         "stored_bytes": report.stored_bytes,
         "logs": report.logs,
         "log_bytes": report.log_bytes,
@@ -42,6 +50,20 @@ pub(crate) fn bring_up_to_date(house: &House, name: &str) -> Result<Done, Troubl
     }
     look(house, name);
     Ok(Done { outcome, detail })
+}
+
+/// Of the origin's snapshots those that the copy has, had or should get.
+fn worthy(
+    house: &House,
+    name: &str,
+    (origin, target): (&Arc<Repository>, &Arc<Repository>),
+    snapshots: Vec<Published>,
+    held: &Held,
+) -> Result<Vec<Published>, Trouble> {
+    let planned = house.planned_copy(name);
+    let retain_of = |dataset: &DatasetName| retention_of(house, planned, dataset);
+    let rules = CopyRules { target, held, retain_of: &retain_of, now: house.clock.now() };
+    worth_copying(origin, snapshots, &rules).map_err(|error| Trouble::of(&error))
 }
 
 /// Up to when everything of the datasets that are followed here is durable in the repository.

@@ -17,8 +17,9 @@ fn action_of(kind: TaskKind) -> Option<Action> {
         TaskKind::Proof => Some(Action::Proof),
         TaskKind::Copy => Some(Action::Copy),
         TaskKind::Prune => Some(Action::Prune),
-        // A check that finds nothing changes nothing; witnessing is a receipt by itself.
-        TaskKind::Check | TaskKind::Heads => None,
+        TaskKind::Check => Some(Action::Check),
+        // Witnessing is a receipt by itself.
+        TaskKind::Heads => None,
     }
 }
 
@@ -39,9 +40,7 @@ fn recorder(house: &House) -> Option<Recorder> {
 pub(crate) fn begin(house: &House, key: &TaskKey) -> Option<Pending> {
     let action = action_of(key.kind)?;
     let recorder = recorder(house)?;
-    let dataset =
-        (key.kind != TaskKind::Copy).then_some(key.subject.as_str()).filter(|name| !name.is_empty());
-    let begun = recorder.begin(action.clone(), dataset);
+    let begun = recorder.begin(action.clone(), dataset_of(key));
     Some(Pending { recorder, begun, action })
 }
 
@@ -53,14 +52,22 @@ pub(crate) fn end(house: &House, key: &TaskKey, pending: Option<Pending>, done: 
     say(house, &ended);
 }
 
-/// A look at what has not changed, and a copy that had nothing to copy, leave no receipt: there are thousands.
+/// The dataset that a task is about, where it is about one.
+fn dataset_of(key: &TaskKey) -> Option<&str> {
+    let is_of_copy = matches!(key.kind, TaskKind::Copy | TaskKind::Prune);
+    Some(key.subject.as_str()).filter(|name| !is_of_copy && !name.is_empty())
+}
+
+/// A look at what has not changed, a copy that had nothing to copy, and a check that finds nothing new, leave no
+/// receipt: there are thousands.
 fn says_nothing(key: &TaskKey, done: &Done) -> bool {
-    let is_idle = match key.kind {
-        TaskKind::Look => done.detail["changed"] == json!(false),
-        TaskKind::Copy => done.detail["copied"] == json!(0) && done.detail["logs"] == json!(0),
+    let is_well = done.outcome == JobOutcome::Done;
+    match key.kind {
+        TaskKind::Look => is_well && done.detail["changed"] == json!(false),
+        TaskKind::Copy => is_well && done.detail["copied"] == json!(0) && done.detail["logs"] == json!(0),
+        TaskKind::Check => done.detail["new"] != json!(true),
         _ => false,
-    };
-    is_idle && done.outcome == JobOutcome::Done
+    }
 }
 
 fn event(house: &House, key: &TaskKey, action: Action, done: &Done) -> Event {
@@ -72,10 +79,10 @@ fn event(house: &House, key: &TaskKey, action: Action, done: &Done) -> Event {
         JobOutcome::Interrupted => Outcome::Interrupted,
     };
     let mut event = Event::new(action, outcome);
-    if key.kind == TaskKind::Copy {
-        event = event.fact("copy", key.subject.as_str());
-    } else if !key.subject.is_empty() {
-        event = event.dataset(key.subject.as_str());
+    match dataset_of(key) {
+        Some(dataset) => event = event.dataset(dataset),
+        None if !key.subject.is_empty() => event = event.fact("copy", key.subject.as_str()),
+        None => {}
     }
     if let Some(repository) = house.open_repository() {
         event = event.fact("repository", repository.id().to_string());
@@ -88,7 +95,7 @@ fn said(event: Event, name: &str, value: &Value) -> Event {
     match (name, value) {
         ("snapshot", Value::String(id)) => event.snapshot(id),
         ("error", Value::String(why)) => event.because(why),
-        ("reasons", Value::Array(reasons)) => {
+        ("reasons" | "problems", Value::Array(reasons)) => {
             reasons.iter().filter_map(Value::as_str).fold(event, |event, reason| event.because(reason))
         }
         (name, Value::Number(number)) if name.ends_with("_seconds") => {

@@ -16,7 +16,7 @@ use lifeboat_recovery::queries::ProofQuery;
 use lifeboat_recovery::samples::{Occasion, Sample, Samples};
 use lifeboat_recovery::{RecoveryError, Target};
 use lifeboat_repository::ids::DatasetName;
-use lifeboat_repository::{ChainFix, CheckOptions, Published, Repository, RepositoryError};
+use lifeboat_repository::{ChainFix, Published, Repository, RepositoryError};
 use lifeboat_store::exclude::{Exclude, Patterns};
 use lifeboat_store::progress::Progress;
 use serde_json::{Value, json};
@@ -55,8 +55,8 @@ pub(crate) fn run(house: &House, key: &TaskKey, fix: Option<&ChainFix>) -> Done 
         TaskKind::Look => look(house, &key.subject, fix),
         TaskKind::Proof => proof(house, &key.subject),
         TaskKind::Copy => crate::copies::bring_up_to_date(house, &key.subject),
-        TaskKind::Prune => crate::keep::prune(house),
-        TaskKind::Check => check(house),
+        TaskKind::Prune => crate::keep::prune(house, &key.subject),
+        TaskKind::Check => crate::check::check(house),
         TaskKind::Heads => crate::evidence::sign_heads(house),
     };
     let mut done = attempt.unwrap_or_else(|trouble| Done::of_trouble(&trouble));
@@ -241,29 +241,6 @@ fn keep_sample(house: &House, repository: &Repository, name: &DatasetName, prove
             json!({ "error": lifeboat_base::report(&error), "hint": error.hint() }),
         );
     }
-}
-
-/// Reads what the repository says of itself. (Its data is read by `lifeboat check --read-data`.)
-fn check(house: &House) -> Attempt {
-    let repository = house.repository()?;
-    let options = CheckOptions { read: lifeboat_repository::Reading::Nothing, threads: 1 };
-    let report = lifeboat_repository::check(&repository, options, &|_, _| {});
-    let report = report.map_err(|error| Trouble::of(&error))?;
-    let problems: Vec<String> = report
-        .problems
-        .iter()
-        .take(20)
-        .map(|problem| format!("{}: {}", problem.object, problem.what))
-        .collect();
-    let outcome = if report.is_whole() { JobOutcome::Done } else { JobOutcome::Failed };
-    let detail = json!({
-        "whole": report.is_whole(),
-        "problems": problems,
-        "problem_count": report.problems.len(),
-        "snapshots": report.snapshots,
-        "packs": report.packs,
-    });
-    Ok(Done { outcome, detail })
 }
 
 /// Whether a job whose controller ended before it was recorded as ended had been done: a snapshot that this

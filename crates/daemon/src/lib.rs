@@ -9,6 +9,7 @@
 //! It deliberately does not know any secret or the environment: whoever starts it reads them ([`Means`]).
 
 pub mod ask;
+mod check;
 mod copies;
 mod evidence;
 mod health;
@@ -21,6 +22,7 @@ pub mod live;
 mod means;
 mod outside;
 mod probe;
+mod reading;
 pub mod record;
 pub mod recover;
 pub mod report;

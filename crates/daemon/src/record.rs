@@ -72,6 +72,18 @@ pub enum What {
         /// What it looked like: equal only where nothing has changed.
         likeness: String,
     },
+    /// What the repository holds was read, bit by bit.
+    Read {
+        /// The identity of the repository.
+        repository: String,
+        /// When it was begun: what came later was not read.
+        #[serde(with = "instant")]
+        begun: Timestamp,
+        /// Of where the objects stand, from where to where they were read, both included.
+        shares: Vec<(u64, u64)>,
+        /// The objects that are known to be damaged now. They are read each time, until they are sound or gone.
+        damaged: Vec<String>,
+    },
     /// This host leads.
     Led {
         /// Under which generation.
@@ -182,6 +194,12 @@ mod tests {
             What::Started { host: "a".to_owned(), version: "1".to_owned(), plan: "x = 1\n".to_owned() },
             What::Began { task, generation: Some(3) },
             What::Ended { job: 2, outcome: JobOutcome::LeftOut, detail: serde_json::json!({ "files": 3 }) },
+            What::Read {
+                repository: "r".to_owned(),
+                begun: Timestamp::from_nanos(1_800_000_000_000_000_001),
+                shares: vec![(0, 7), (u64::MAX - 1, u64::MAX)],
+                damaged: vec!["packs/00/1".to_owned()],
+            },
             What::Stopped,
         ];
         for (n, what) in (0_i64..).zip(records) {

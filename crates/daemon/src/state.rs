@@ -6,6 +6,7 @@
 //!
 //! Failpoints: `controller::before-record`, `controller::recorded`.
 
+use crate::reading::Readings;
 use crate::record::{JobOutcome, Record, Sequence, What};
 use crate::schedule::Past;
 use crate::task::{TaskKey, TaskKind};
@@ -380,9 +381,13 @@ impl State {
     /// # Errors
     /// Where the database cannot be read.
     pub fn fact(&self, name: &str) -> Result<Option<String>> {
-        let sql = "SELECT value FROM facts WHERE name = ?1";
-        self.connection().query_row(sql, [name], |row| row.get(0)).optional().map_err(database("read a fact"))
+        fact_of(&self.connection(), name)
     }
+}
+
+fn fact_of(connection: &Connection, name: &str) -> Result<Option<String>> {
+    let sql = "SELECT value FROM facts WHERE name = ?1";
+    connection.query_row(sql, [name], |row| row.get(0)).optional().map_err(database("read a fact"))
 }
 
 fn reach(name: &'static str) -> Result<()> {
@@ -474,6 +479,13 @@ fn apply(transaction: &Transaction<'_>, sequence: Sequence, record: &Record) -> 
         }
         What::Looked { dataset, likeness } => run(SET_LIKENESS, params![dataset, likeness]),
         What::Signs { repository, writer } => run(SET_FACT, params![signs(repository), writer]),
+        What::Read { repository, begun, shares, damaged } => {
+            let name = read_in(repository);
+            let before = fact_of(transaction, &name)?.and_then(|text| Readings::parse(&text));
+            let read = before.unwrap_or_else(|| Readings::none_before(*begun)).after_read(shares, *begun);
+            run(SET_FACT, params![name, read.to_text()])?;
+            run(SET_FACT, params![damaged_in(repository), serde_json::json!(damaged).to_string()])
+        }
         What::Messages { queue } => run(SET_FACT, params!["messages", queue.to_string()]),
         What::Stopped | What::Led { .. } | What::Followed { .. } | What::Noted { .. } => Ok(()),
     }
@@ -482,6 +494,16 @@ fn apply(transaction: &Transaction<'_>, sequence: Sequence, record: &Record) -> 
 /// The fact that says with which key this host signs in a repository.
 pub(crate) fn signs(repository: &str) -> String {
     format!("signs {repository}")
+}
+
+/// The fact that says when what a repository holds was last read.
+pub(crate) fn read_in(repository: &str) -> String {
+    format!("read {repository}")
+}
+
+/// The fact that says which objects of a repository are damaged.
+pub(crate) fn damaged_in(repository: &str) -> String {
+    format!("damaged {repository}")
 }
 
 const SET_FACT: &str = "INSERT INTO facts (name, value) VALUES (?1, ?2)
@@ -593,6 +615,30 @@ mod tests {
         let gap = vec![(11, records[0].1.clone())];
         assert!(matches!(again.adopt(gap), Err(StateError::Gap { expected: 10, found: 11 })));
         assert_eq!(seen(&again), seen(&state));
+    }
+
+    #[test]
+    fn what_was_read_of_which_repository_is_known_again() {
+        let (_folder, state) = open();
+        let read = |repository: &str, begun, shares: &[(u64, u64)], damaged: &[&str]| {
+            let damaged = damaged.iter().map(|name| (*name).to_owned()).collect();
+            let (repository, shares) = (repository.to_owned(), shares.to_vec());
+            state.keep(at(99), What::Read { repository, begun: at(begun), shares, damaged }).unwrap();
+        };
+        let seen = |state: &State, repository: &str| {
+            let readings = Readings::parse(&state.fact(&read_in(repository)).unwrap().unwrap()).unwrap();
+            let damaged = state.fact(&damaged_in(repository)).unwrap().unwrap();
+            (readings.oldest().unwrap(), readings.newest().unwrap(), damaged)
+        };
+        read("one", 10, &[(0, 9)], &["packs/00/a"]);
+        read("other", 20, &[(0, u64::MAX)], &[]);
+        assert_eq!(seen(&state, "one"), (at(10), at(10), r#"["packs/00/a"]"#.to_owned()));
+        assert_eq!(seen(&state, "other"), (at(20), at(20), "[]".to_owned()));
+        read("one", 30, &[(10, 99), (7, 3)], &[]);
+        assert_eq!(seen(&state, "one"), (at(10), at(30), "[]".to_owned()), "a share of nothing is none");
+        let (_other, again) = open();
+        again.adopt(state.records(0, 100).unwrap()).unwrap();
+        assert_eq!(seen(&again, "one"), seen(&state, "one"));
     }
 
     #[test]

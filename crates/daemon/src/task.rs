@@ -17,7 +17,7 @@ pub enum TaskKind {
     Proof,
     /// A copy is brought up to date.
     Copy,
-    /// What retention gives up is forgotten, and its space freed.
+    /// What retention gives up is forgotten, and its space freed: in the repository, or in a copy.
     Prune,
     /// A part of the repository is read and checked.
     Check,
@@ -98,17 +98,22 @@ const PROVE_EVERY: Span = Span::from_secs(24 * 60 * 60);
 const PRUNE_EVERY: Span = Span::from_secs(24 * 60 * 60);
 /// New things are looked for in the origin so often, where a copy has no schedule.
 pub(crate) const COPY_EVERY: Span = Span::from_secs(60);
+const CHECK_EVERY: Span = Span::from_secs(60 * 60);
 /// Everything is read once within so long, a part an hour.
 const CHECK_WITHIN: Span = Span::from_secs(30 * 24 * 60 * 60);
 const HEADS_EVERY: Span = Span::from_secs(60 * 60);
 /// A snapshot of a followed dataset, from which its log starts anew.
 const BASE_EVERY: Span = Span::from_secs(7 * 24 * 60 * 60);
 
-/// How many parts the repository is checked in.
-pub fn check_parts(plan: &Plan) -> u32 {
-    let within =
-        plan.repository.as_ref().and_then(|repository| repository.check_within).unwrap_or(CHECK_WITHIN);
-    u32::try_from(within.duration().as_secs() / HEADS_EVERY.duration().as_secs()).unwrap_or(u32::MAX).max(1)
+/// Everything in the repository is read once within so long.
+pub fn check_within(plan: &Plan) -> Span {
+    plan.repository.as_ref().and_then(|repository| repository.check_within).unwrap_or(CHECK_WITHIN)
+}
+
+/// How often the repository is checked: every hour, or four times within the time for everything.
+pub fn check_every(plan: &Plan) -> Span {
+    let quarter = Span::new(check_within(plan).duration() / 4);
+    CHECK_EVERY.min(quarter).max(Span::from_secs(1))
 }
 
 /// What a copy is called: its name, or its place in the list.
@@ -130,18 +135,16 @@ pub fn is_shared(dataset: &DatasetPlan) -> bool {
 pub fn tasks(plan: &Plan, host: &str) -> Vec<Task> {
     let own = plan.datasets.iter().filter(|(_, dataset)| is_done_by(dataset, host));
     let mut tasks: Vec<Task> = own.flat_map(|(name, dataset)| of_dataset(name, dataset)).collect();
+    let planned = plan.repository.as_ref();
+    let prune = planned.and_then(|repository| repository.prune.clone());
+    let prune = prune.unwrap_or_else(|| Schedule::every(PRUNE_EVERY));
     for (place, copy) in plan.copies.iter().enumerate() {
         let schedule = copy.schedule.clone().unwrap_or_else(|| Schedule::every(COPY_EVERY));
         tasks.push(of_repository(TaskKind::Copy, copy_name(copy, place), schedule));
+        tasks.push(of_repository(TaskKind::Prune, copy_name(copy, place), prune.clone()));
     }
-    let planned = plan.repository.as_ref();
-    let prune = planned.and_then(|repository| repository.prune.clone());
-    tasks.push(of_repository(
-        TaskKind::Prune,
-        String::new(),
-        prune.unwrap_or_else(|| Schedule::every(PRUNE_EVERY)),
-    ));
-    tasks.push(of_repository(TaskKind::Check, String::new(), Schedule::every(HEADS_EVERY)));
+    tasks.push(of_repository(TaskKind::Prune, String::new(), prune));
+    tasks.push(of_repository(TaskKind::Check, String::new(), Schedule::every(check_every(plan))));
     tasks.push(of_repository(TaskKind::Heads, String::new(), Schedule::every(HEADS_EVERY)));
     tasks
 }
@@ -149,7 +152,7 @@ pub fn tasks(plan: &Plan, host: &str) -> Vec<Task> {
 fn of_repository(kind: TaskKind, subject: String, schedule: Schedule) -> Task {
     // Prune and check read the same things, and copies are each their own.
     let exclusive = match kind {
-        TaskKind::Copy => format!("copy {subject}"),
+        TaskKind::Copy | TaskKind::Prune if !subject.is_empty() => format!("copy {subject}"),
         TaskKind::Heads => "receipts".to_owned(),
         _ => "repository".to_owned(),
     };
@@ -226,7 +229,7 @@ mod tests {
             [[copies]]
             url = "s3://away/x"
         "#;
-        let shared = ["copy copy-1*", "prune*", "check*", "heads*"];
+        let shared = ["copy copy-1*", "prune copy-1*", "prune*", "check*", "heads*"];
         let of = |own: &[&'static str]| [own, &shared].concat();
         assert_eq!(keys(plan, "web-1"), of(&["snapshot media", "snapshot users*", "proof users*"]));
         assert_eq!(keys(plan, "web-2"), of(&["look settings", "snapshot users*", "proof users*"]));
@@ -235,5 +238,35 @@ mod tests {
             assert_eq!(TaskKey::parse(text).unwrap().to_string(), text);
         }
         assert_eq!(TaskKey::parse("dream users"), None);
+    }
+
+    #[test]
+    fn a_copy_is_pruned_when_the_repository_is_and_never_while_it_is_brought_up_to_date() {
+        let plan = r#"
+            [repository]
+            url = "file:r"
+            prune = { every = "3h" }
+            [[copies]]
+            name = "away"
+            url = "s3://away/x"
+        "#;
+        let tasks = by_key(tasks(&Plan::parse(plan, "p.toml").unwrap(), "here"));
+        let task = |text: &str| &tasks[&TaskKey::parse(text).unwrap()];
+        assert_eq!(task("prune away").schedule, task("prune").schedule);
+        assert_eq!(task("prune away").exclusive, task("copy away").exclusive);
+        assert_ne!(task("prune away").exclusive, task("prune").exclusive);
+        assert!(task("prune away").is_shared && !task("prune away").begins_at_once);
+    }
+
+    #[test]
+    fn checks_come_often_enough_for_the_time_in_which_everything_is_read() {
+        let every = |within: &str| {
+            let plan = format!("[repository]\nurl = \"file:r\"\n{within}");
+            check_every(&Plan::parse(&plan, "p.toml").unwrap()).to_string()
+        };
+        assert_eq!(every(""), "1h");
+        assert_eq!(every("check_within = \"90d\""), "1h");
+        assert_eq!(every("check_within = \"2h\""), "30m");
+        assert_eq!(every("check_within = \"1s\""), "1s");
     }
 }

@@ -222,7 +222,9 @@ impl EventShown {
                 ("leader".into(), "followed", json!({ "generation": generation }))
             }
             What::Noted { subject, event, detail } => (subject.clone(), event.as_str(), detail.clone()),
-            What::Looked { .. } | What::Messages { .. } | What::Signs { .. } => return None,
+            What::Looked { .. } | What::Messages { .. } | What::Signs { .. } | What::Read { .. } => {
+                return None;
+            }
         };
         let detail = if detail.is_object() { detail } else { json!({}) };
         Some(Self { sequence, at: record.at.to_string(), subject, event: event.to_owned(), detail })

@@ -6,6 +6,7 @@ mod alarms;
 mod api;
 mod document;
 mod firing;
+mod keeping;
 mod killing;
 mod limits;
 mod probing;

@@ -19,7 +19,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 pub(crate) const TOKEN: &str = "a-token-of-a-test";
-const KEY: &[u8] = b"thirty-two bytes of a test's key";
+pub(crate) const KEY: &[u8] = b"thirty-two bytes of a test's key";
 
 /// What the service is given.
 struct TestMeans {

@@ -1,0 +1,130 @@
+//! What a plan says of reading checks and of copies' retention is kept: seen from outside, and in the repositories.
+
+use crate::world::{KEY, SERVE, World, plan};
+use lifeboat_base::Secret;
+use lifeboat_base::crashsafe;
+use lifeboat_evidence::{Action, Event, Outcome, SignedReceipt};
+use lifeboat_objects::directory::DirectoryStore;
+use lifeboat_repository::ids::{BodyHash, DatasetName};
+use lifeboat_repository::{Environment, Repository, Unlock};
+use serde_json::Value;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+fn opened(world: &World, below: &str, state: &tempfile::TempDir) -> Arc<Repository> {
+    let store = DirectoryStore::open(world.path(below)).unwrap();
+    let environment = Environment { state: Some(state.path().to_owned()), ..Environment::default() };
+    let unlock = Unlock::Command(Secret::new(KEY.to_vec()));
+    Arc::new(Repository::open(Arc::new(store), &unlock, environment).unwrap())
+}
+
+/// The snapshots of a dataset, oldest first.
+fn snapshots(repository: &Repository, dataset: &str) -> Vec<BodyHash> {
+    let dataset = DatasetName::new(dataset).unwrap();
+    let snapshots = repository.snapshots(Some(&dataset), &mut Vec::new()).unwrap();
+    snapshots.into_iter().map(|published| published.id).collect()
+}
+
+/// What receipts say was done so.
+fn events(repository: &Repository, action: &Action) -> Vec<Event> {
+    let mut events = Vec::new();
+    for chain in repository.receipt_chains().unwrap() {
+        for number in repository.receipt_numbers(&chain, 0, 10_000).unwrap() {
+            let receipt = SignedReceipt::parse(&repository.read_receipt(&chain, number).unwrap()).unwrap();
+            events.push(receipt.receipt().draft.event.clone());
+        }
+    }
+    events.retain(|event| event.action == *action);
+    events
+}
+
+fn jobs(world: &World, which: &str) -> Vec<Value> {
+    world.get(&format!("/api/v1/jobs?{which}")).json()["jobs"].as_array().unwrap().clone()
+}
+
+fn failures_of(world: &World, name: &str) -> Option<u64> {
+    let status = world.status();
+    let jobs = status["jobs"].as_array()?;
+    jobs.iter().find(|job| job["name"] == name)?["failures"].as_u64()
+}
+
+/// The largest object below a folder.
+fn largest(folder: &Path) -> PathBuf {
+    let mut found = Vec::new();
+    let mut pending = vec![folder.to_owned()];
+    while let Some(folder) = pending.pop() {
+        for entry in std::fs::read_dir(folder).unwrap().map(Result::unwrap) {
+            match entry.file_type().unwrap().is_dir() {
+                true => pending.push(entry.path()),
+                false => found.push((entry.metadata().unwrap().len(), entry.path())),
+            }
+        }
+    }
+    found.into_iter().max().unwrap().1
+}
+
+#[test]
+fn bits_that_flip_are_found_within_the_time_and_stay_found_until_they_are_sound() {
+    let text = plan(SERVE).replace("[repository]", "[repository]\ncheck_within = \"4s\"");
+    let world = World::listening(&text);
+    // What does not compress: the middle of its pack is content, and no listing.
+    let noise: Vec<[u8; 32]> = (0..10_000).map(|_| lifeboat_base::random::bytes()).collect();
+    crashsafe::create(&world.path("tree/noise"), &noise.concat()).unwrap();
+    let world = world.ready();
+    let read = |job: &Value| job["detail"]["read_bytes"].as_u64() > Some(300_000);
+    world.until("the large pack was read", |world| jobs(world, "kind=check&outcome=done").iter().any(read));
+    let (pack, state) = (largest(&world.path("repository/packs")), tempfile::tempdir().unwrap());
+    let name = pack.file_name().unwrap().to_string_lossy().into_owned();
+    let sound = std::fs::read(&pack).unwrap();
+    let mut flipped = sound.clone();
+    let middle = flipped.len() / 2;
+    flipped[middle] ^= 1;
+    crashsafe::replace(&pack, &flipped).unwrap();
+    world.until("it was found", |world| failures_of(world, "check") > Some(0));
+    let failed = jobs(&world, "kind=check&outcome=failed");
+    let detail = &failed.last().unwrap()["detail"];
+    assert!(detail["problems"][0].as_str().unwrap().contains(&name), "{detail}");
+    assert!(detail["error"].as_str().unwrap().contains(&name), "{detail}");
+    // Checks that read other parts do not say that all is well.
+    world.until("it is found again", |world| failures_of(world, "check") > Some(2));
+    let repository = opened(&world, "repository", &state);
+    let found = events(&repository, &Action::Check);
+    let [event] = &found[..] else { panic!("{found:?}") };
+    assert_eq!(event.outcome, Outcome::Failed);
+    assert!(event.reasons.iter().any(|reason| reason.contains(&name)), "{event:?}");
+    crashsafe::replace(&pack, &sound).unwrap();
+    world.until("it is sound again", |world| failures_of(world, "check") == Some(0));
+}
+
+#[test]
+fn a_copy_is_kept_by_its_own_rules_and_what_it_gave_up_does_not_come_back() {
+    let text = plan(SERVE)
+        .replace("name = \"away\"", "name = \"away\"\nretain = { versions = 2 }")
+        .replace("[repository]", "[repository]\nprune = { every = \"1s\" }");
+    let mut world = World::listening(&text).ready();
+    let states = [(); 2].map(|()| tempfile::tempdir().unwrap());
+    let origin = opened(&world, "repository", &states[0]);
+    let copy = opened(&world, "copy", &states[1]);
+    world.until("the copy gave something up", |world| {
+        let pruned = jobs(world, "kind=prune&subject=away&outcome=done");
+        let forgotten: u64 = pruned.iter().filter_map(|job| job["detail"]["forgotten"].as_u64()).sum();
+        forgotten >= 4
+    });
+    world.end();
+    let (there, here) = (snapshots(&copy, "tree"), snapshots(&origin, "tree"));
+    // One may have come since the last prune, and of the newest one the service may not have known yet.
+    assert!((1..=3).contains(&there.len()) && here.len() >= 6, "{} of {}", there.len(), here.len());
+    assert!(here.ends_with(&there) || here[..here.len() - 1].ends_with(&there), "{there:?} of {here:?}");
+    let copied = events(&origin, &Action::Copy).into_iter().filter(|event| event.outcome == Outcome::Done);
+    assert!(copied.count() >= 3);
+    let of_copy: Vec<Event> = events(&origin, &Action::Prune)
+        .into_iter()
+        .filter(|event| event.facts.contains_key("copy") && event.outcome == Outcome::Done)
+        .collect();
+    assert!(
+        !of_copy.is_empty() && of_copy.iter().all(|event| event.subject.dataset.is_none()),
+        "{of_copy:?}"
+    );
+    // Of the dataset without rules the repository keeps everything, and so would the copy: its rules say otherwise.
+    assert!(snapshots(&copy, "app").len() <= 3);
+}
