@@ -63,6 +63,7 @@ pub const PLACES: &[Place] = &[
     place("lifeboat-run", Floor(58), Some(Action)),
     place("lifeboat-recovery", Floor(60), Some(Data)),
     place("lifeboat-receipts", Floor(62), None),
+    place("lifeboat-carriers", Floor(64), None),
     place("lifeboat-incident", Floor(70), Some(Action)),
     place("lifeboat-failover", Floor(72), None),
     place("lifeboat-drill", Floor(74), None),

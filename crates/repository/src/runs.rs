@@ -31,9 +31,9 @@ pub struct RunRecord {
 /// What came of creating a record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RunRecordCreation {
-    /// It is there.
-    Ours,
-    /// Another one is; `None` where it cannot be read, or is nothing that counts.
+    /// It is there now.
+    Created,
+    /// Something was there already; `None` where it cannot be read, or is nothing that counts.
     Taken(Option<RunRecord>),
 }
 
@@ -95,8 +95,8 @@ impl Repository {
         Ok(RunRecord { writer: opened.writer, bytes: body.record })
     }
 
-    /// Creates a record. What stands there already is never overwritten; equal bytes of the same writer are this
-    /// attempt's own success.
+    /// Creates a record. What stands there already is never overwritten; it may be what this writer itself put there,
+    /// in an attempt whose answer was lost.
     ///
     /// # Errors
     /// Where the signer may not write, the record is too large, or the store fails: nobody knows then whether it is
@@ -121,21 +121,13 @@ impl Repository {
         let creation = self.store.create(&key, &sealed)?;
         failpoint::reach("runs::after-put").map_err(|e| RepositoryError::Io("record a run", e))?;
         match creation {
-            Creation::Created => Ok(RunRecordCreation::Ours),
-            // The object's bytes differ with each sealing: what is in it tells whether it is ours.
-            Creation::Existed => self.whose_record(signer, run, number, record),
+            Creation::Created => Ok(RunRecordCreation::Created),
+            Creation::Existed => self.taken_record(run, number),
         }
     }
 
-    fn whose_record(
-        &self,
-        signer: &Signer,
-        run: &RunName,
-        number: u64,
-        record: &[u8],
-    ) -> Result<RunRecordCreation> {
+    fn taken_record(&self, run: &RunName, number: u64) -> Result<RunRecordCreation> {
         match self.read_run_record(run, number) {
-            Ok(there) if there.writer == signer.id() && there.bytes == record => Ok(RunRecordCreation::Ours),
             Ok(there) => Ok(RunRecordCreation::Taken(Some(there))),
             Err(error) if is_about_one_object(&error) => Ok(RunRecordCreation::Taken(None)),
             Err(error) => Err(error),

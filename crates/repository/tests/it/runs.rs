@@ -34,14 +34,15 @@ fn a_record_is_read_as_it_was_written_and_never_overwritten() {
     let (one, other) = (run("20261122t190000z-07"), run("20261122t190000z-0"));
     for number in 1..=3 {
         let written = record(&house.repository, &one, number, format!("record {number}").as_bytes());
-        assert_eq!(written.unwrap(), RunRecordCreation::Ours);
+        assert_eq!(written.unwrap(), RunRecordCreation::Created);
     }
-    assert_eq!(record(&house.repository, &other, 1, b"").unwrap(), RunRecordCreation::Ours);
-    // Tried again after an answer was lost.
-    assert_eq!(record(&house.repository, &one, 2, b"record 2").unwrap(), RunRecordCreation::Ours);
+    assert_eq!(record(&house.repository, &other, 1, b"").unwrap(), RunRecordCreation::Created);
     let RunRecordCreation::Taken(Some(there)) = record(&house.repository, &one, 2, b"other").unwrap() else {
         panic!("it was overwritten");
     };
+    // Tried again after an answer was lost: whoever does so knows its own bytes and its own key.
+    let again = record(&house.repository, &one, 2, b"record 2").unwrap();
+    assert_eq!(again, RunRecordCreation::Taken(Some(there.clone())));
     assert_eq!(there.bytes, b"record 2");
     assert_eq!(there.writer, house.repository.writer().unwrap().id());
     assert_eq!(house.repository.read_run_record(&one, 2).unwrap(), there);
@@ -70,7 +71,7 @@ fn of_two_executors_one_gets_a_number_and_the_other_reads_what_stands_there() {
             });
             claims.into_iter().map(|claim| claim.join().unwrap()).collect()
         });
-        let won = outcomes.iter().filter(|outcome| **outcome == RunRecordCreation::Ours).count();
+        let won = outcomes.iter().filter(|outcome| **outcome == RunRecordCreation::Created).count();
         assert_eq!(won, 1, "{outcomes:?}");
         let there = house.repository.read_run_record(&name, number).unwrap();
         assert!(outcomes.contains(&RunRecordCreation::Taken(Some(there))), "{outcomes:?}");
@@ -83,7 +84,7 @@ fn equal_records_of_two_writers_are_two() {
     let house = House::new();
     let state = tempfile::tempdir().unwrap();
     let elsewhere = house.open_elsewhere(state.path()).unwrap();
-    assert_eq!(record(&house.repository, &run("r"), 1, b"same").unwrap(), RunRecordCreation::Ours);
+    assert_eq!(record(&house.repository, &run("r"), 1, b"same").unwrap(), RunRecordCreation::Created);
     assert!(matches!(
         record(&elsewhere, &run("r"), 1, b"same").unwrap(),
         RunRecordCreation::Taken(Some(there)) if there.writer == house.repository.writer().unwrap().id()
@@ -126,7 +127,7 @@ const CHILD_ROOM: &str = "LIFEBOAT_TEST_RUNS_ROOM";
 fn recording() {
     let Some(room) = std::env::var_os(CHILD_ROOM) else { return };
     let repository = directory_repository(Path::new(&room), "executor");
-    assert_eq!(record(&repository, &run("r"), 1, b"intent").unwrap(), RunRecordCreation::Ours);
+    assert_eq!(record(&repository, &run("r"), 1, b"intent").unwrap(), RunRecordCreation::Created);
 }
 
 #[test]
@@ -145,6 +146,8 @@ fn a_record_is_there_or_not_however_its_writer_ends() {
         let repository = directory_repository(room.path(), "executor");
         assert_eq!(repository.read_run_record(&run("r"), 1).is_ok(), is_there, "{failpoint}");
         // Whoever begins again finds its own record, or makes it.
-        assert_eq!(record(&repository, &run("r"), 1, b"intent").unwrap(), RunRecordCreation::Ours);
+        let again = record(&repository, &run("r"), 1, b"intent").unwrap();
+        assert_eq!(again == RunRecordCreation::Created, !is_there, "{failpoint}: {again:?}");
+        assert_eq!(repository.read_run_record(&run("r"), 1).unwrap().bytes, b"intent");
     }
 }

@@ -1,0 +1,77 @@
+//! Runs mirrored in a repository: slot *n* of a run is record *n* + 1 there (docs/format.md, Runs).
+
+use lifeboat_base::Hint;
+use lifeboat_repository::ids::{InvalidRunName, RunName};
+use lifeboat_repository::{Repository, RepositoryError, RunRecordCreation, Signer};
+use lifeboat_run::RunId;
+use lifeboat_run::mirror::{Created, Mirror, MirrorError, Slot};
+use std::sync::Arc;
+
+/// A repository as a place of runs.
+#[derive(Clone, Debug)]
+pub struct RepositoryMirror {
+    repository: Arc<Repository>,
+    signer: Signer,
+}
+
+impl RepositoryMirror {
+    /// With this host's own key.
+    ///
+    /// # Errors
+    /// Where this host has none that may write.
+    pub fn new(repository: &Arc<Repository>) -> Result<Self, RepositoryError> {
+        Ok(Self { signer: repository.writer()?, repository: repository.clone() })
+    }
+}
+
+fn failed(operation: &'static str) -> impl FnOnce(RepositoryError) -> MirrorError {
+    move |error| {
+        let hint = error.hint();
+        MirrorError { hint, ..MirrorError::new(operation, error) }
+    }
+}
+
+/// Every run's name is one here as well.
+fn name(run: &RunId) -> Result<RunName, MirrorError> {
+    RunName::new(run.as_str()).map_err(|error: InvalidRunName| MirrorError::new("name the run", error))
+}
+
+const fn record(slot: &Slot) -> u64 {
+    slot.number.saturating_add(1)
+}
+
+impl Mirror for RepositoryMirror {
+    fn place(&self) -> String {
+        self.repository.location()
+    }
+
+    fn create(&self, slot: &Slot, bytes: &[u8]) -> Result<Created, MirrorError> {
+        const DOING: &str = "mirror a record of the run";
+        let run = name(&slot.run)?;
+        let creation = self.repository.create_run_record(&self.signer, &run, record(slot), bytes);
+        match creation.map_err(failed(DOING))? {
+            RunRecordCreation::Created => Ok(Created::Created),
+            RunRecordCreation::Taken(Some(there)) => Ok(Created::Taken(there.bytes)),
+            RunRecordCreation::Taken(None) => Err(MirrorError {
+                hint: Some("Run `lifeboat check`: it names what is no record, and why.".to_owned()),
+                ..MirrorError::new(
+                    DOING,
+                    format!("what stands at record {} of {run} is no record", record(slot)),
+                )
+            }),
+        }
+    }
+
+    fn read(&self, slot: &Slot) -> Result<Option<Vec<u8>>, MirrorError> {
+        match self.repository.read_run_record(&name(&slot.run)?, record(slot)) {
+            Ok(there) => Ok(Some(there.bytes)),
+            Err(error) if error.is_not_found() => Ok(None),
+            Err(error) => Err(failed("read a mirrored record of the run")(error)),
+        }
+    }
+
+    fn runs(&self) -> Result<Vec<RunId>, MirrorError> {
+        let runs = self.repository.runs().map_err(failed("list the mirrored runs"))?;
+        Ok(runs.iter().filter_map(|run| run.as_str().parse().ok()).collect())
+    }
+}
