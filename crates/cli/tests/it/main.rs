@@ -6,6 +6,7 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
 mod damage;
+mod deploy;
 mod disks;
 mod evidence;
 mod exchange;
