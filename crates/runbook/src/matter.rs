@@ -77,6 +77,14 @@ impl Reader<'_> {
                 entries.push((line, key, value));
             } else {
                 let said = format!("{what} has no key `{key}`");
+                if key.contains(' ') {
+                    self.found.hinted(
+                        line,
+                        said,
+                        "Within `{…}` a text with a comma stands in quotation marks.",
+                    );
+                    continue;
+                }
                 self.found.unknown(line, said, key, known.iter().copied());
             }
         }

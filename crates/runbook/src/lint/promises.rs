@@ -2,7 +2,7 @@
 
 use super::finding::{Finding, Rule};
 use super::{Found, View};
-use crate::step::{Action, Repeat, Source, Step, Undo};
+use crate::step::{Action, Phase, Repeat, Source, Step, Undo};
 use lifeboat_plan::Span;
 use lifeboat_plan::lint::Weight;
 
@@ -90,9 +90,11 @@ pub(super) fn recovery_time(view: &View<'_>, found: &mut Found) {
         let begin = last.map_or(Span::default(), |last| ends[last].0);
         ends.push((begin.plus(at_most(step)), last));
     }
-    let Some(last) = (0..ends.len()).max_by_key(|at| ends[*at].0).filter(|at| ends[*at].0 > rto) else {
-        return;
-    };
+    // Users are served again at the end of that phase; what comes behind it is no part of the recovery.
+    let serves = |at: &usize| view.runbook.steps[*at].phase == Phase::Traffic;
+    let has_end = (0..ends.len()).any(|at| serves(&at));
+    let last = (0..ends.len()).filter(|at| !has_end || serves(at)).max_by_key(|at| ends[*at].0);
+    let Some(last) = last.filter(|at| ends[*at].0 > rto) else { return };
     let path = longest(view, &ends, last);
     let what = format!("it must be done in {rto}, and its steps may take {}: {path}", ends[last].0);
     let hint =

@@ -78,6 +78,7 @@ const FAULTS: &[(&str, &str, &str)] = &[
     ("choices: [db-1, db-2], ", "", "`choices` names none"),
     ("default: db-1", "default: db-3", "it is one of db-1, db-2"),
     ("\"env:DATABASE_URL\"", "postgres://u:hunter2@db", "a secret is named, never given here"),
+    ("{ type: choice,", "{ description: a, b and c, type: choice,", "stands in quotation marks"),
     ("  target:\n", "  Target:\n", "is no name of an input"),
     ("severity: SEV-1", "severity: SEV-1\nseverity: SEV-2", "is no YAML"),
     ("---\nowner", "--\nowner", "there is no input"),

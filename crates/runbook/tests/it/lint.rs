@@ -173,6 +173,17 @@ fn the_longest_way_is_said_with_its_sum() {
 }
 
 #[test]
+fn what_comes_after_the_users_is_no_part_of_the_recovery() {
+    let late = |phase: &str| {
+        with("bash", SAFE, "tar c /srv").replace("timeout=1m repeat", &format!("timeout=1h {phase}repeat"))
+    };
+    assert_eq!(linted(&late("")).len(), 1, "too long, if it is part of it");
+    let served = |text: String| text.replace("step=healthy timeout", "step=healthy phase=traffic timeout");
+    assert_eq!(linted(&served(late(""))), []);
+    assert_eq!(linted(&served(late("phase=traffic "))).len(), 1);
+}
+
+#[test]
 fn a_review_without_a_day_cannot_be_computed() {
     let found = linted(&changed("reviewed: 2026-11-01\n", ""));
     assert_eq!((found.len(), found[0].weight, found[0].line), (1, Weight::Unknown, 2));

@@ -6,6 +6,7 @@ mod document;
 mod faults;
 mod fuzzing;
 mod lint;
+mod shipped;
 mod sound;
 
 use lifeboat_runbook::{Runbook, compile};
