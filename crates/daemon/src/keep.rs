@@ -10,9 +10,10 @@ use lifeboat_objects::ObjectErrorKind;
 use lifeboat_plan::{CopyPlan, Retain};
 use lifeboat_recovery::RecoveryError;
 use lifeboat_recovery::upkeep::{self, UpkeepOptions};
-use lifeboat_repository::RepositoryError;
 use lifeboat_repository::ids::DatasetName;
+use lifeboat_repository::{Repository, RepositoryError, Role};
 use serde_json::json;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// A prune that has to wait longer for others is finished by the next one.
@@ -49,16 +50,30 @@ pub(crate) fn prune(house: &House, copy: &str) -> Result<Done, Trouble> {
         return upkeep_of(house, None, &repository).map_err(|error| Trouble::of(&error));
     }
     let (target, planned) = (house.copy(copy)?, house.planned_copy(copy));
+    if let Some(role) = not_a_maintainer(&target).map_err(|error| Trouble::of(&error))? {
+        return refused(copy, planned, &format!("its key is enrolled there as {role}"));
+    }
     match upkeep_of(house, planned, &target) {
-        Err(error) if gives_nothing_up(&error) => refused(copy, planned, &error),
+        Err(error) if gives_nothing_up(&error) => refused(copy, planned, &lifeboat_base::report(&error)),
         done => done.map_err(|error| Trouble::of(&error)),
     }
+}
+
+/// As what this host is enrolled there, where that is not as a maintainer.
+fn not_a_maintainer(repository: &Repository) -> Result<Option<&'static str>, RepositoryError> {
+    let id = repository.writer()?.id();
+    let ours = repository.writers().into_iter().find(|writer| writer.public.id() == id);
+    Ok(ours.and_then(|writer| match writer.role {
+        Role::Write => Some("one that may write"),
+        Role::WriteOnly => Some("one that may only write"),
+        Role::Maintain => None,
+    }))
 }
 
 fn upkeep_of(
     house: &House,
     copy: Option<&CopyPlan>,
-    repository: &std::sync::Arc<lifeboat_repository::Repository>,
+    repository: &Arc<Repository>,
 ) -> Result<Done, RecoveryError> {
     let retain_of = |dataset: &DatasetName| retention_of(house, copy, dataset);
     let options = UpkeepOptions {
@@ -82,21 +97,15 @@ fn upkeep_of(
     Ok(Done { outcome, detail })
 }
 
-/// Whether a copy takes what it is given and does not let this host delete.
+/// Whether the store of a copy takes what it is given and does not let this host delete.
 fn gives_nothing_up(error: &RecoveryError) -> bool {
-    match error {
-        RecoveryError::Repository(RepositoryError::NotPermitted { .. }) => true,
-        RecoveryError::Repository(RepositoryError::Store(error)) => {
-            matches!(error.kind, ObjectErrorKind::Denied | ObjectErrorKind::ReadOnly)
-        }
-        _ => false,
-    }
+    let RecoveryError::Repository(RepositoryError::Store(error)) = error else { return false };
+    matches!(error.kind, ObjectErrorKind::Denied | ObjectErrorKind::ReadOnly)
 }
 
 /// A copy that gives nothing up is a fine thing, unless the plan says what it is to give up.
-fn refused(name: &str, planned: Option<&CopyPlan>, error: &RecoveryError) -> Result<Done, Trouble> {
-    let error = lifeboat_base::report(error);
-    let message = format!("{name} gives nothing up: this host may not delete there: {error}");
+fn refused(name: &str, planned: Option<&CopyPlan>, why: &str) -> Result<Done, Trouble> {
+    let message = format!("{name} gives nothing up: this host may not delete there: {why}");
     if planned.is_some_and(|planned| planned.retain.is_some()) {
         let hint = "Let this host delete there and enrol it as a maintainer, or leave `retain` out of the copy's plan: \
                     what it keeps grows then, and a stolen key cannot empty it.";
@@ -104,4 +113,36 @@ fn refused(name: &str, planned: Option<&CopyPlan>, error: &RecoveryError) -> Res
     }
     let detail = json!({ "gives_nothing_up": true, "reasons": [message] });
     Ok(Done { outcome: JobOutcome::LeftOut, detail })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use lifeboat_objects::ObjectError;
+    use lifeboat_plan::Plan;
+
+    fn store(kind: ObjectErrorKind) -> RecoveryError {
+        let (operation, subject) = ("delete", "packs/00/1".to_owned());
+        let error =
+            ObjectError { kind, operation, subject, location: "s3://away".to_owned(), source: "403".into() };
+        RecoveryError::from(RepositoryError::from(error))
+    }
+
+    #[test]
+    fn a_copy_that_gives_nothing_up_fails_the_plan_only_where_that_says_what_it_gives_up() {
+        let denied = store(ObjectErrorKind::Denied);
+        assert!(gives_nothing_up(&denied) && gives_nothing_up(&store(ObjectErrorKind::ReadOnly)));
+        assert!(!gives_nothing_up(&store(ObjectErrorKind::Transient)), "it may in a moment");
+        let plan =
+            |retain: &str| Plan::parse(&format!("[[copies]]\nurl = \"s3://away\"\n{retain}"), "p").unwrap();
+        let of = |plan: Plan| refused("away", plan.copies.first(), &lifeboat_base::report(&denied));
+        let done = of(plan("")).unwrap();
+        assert_eq!(done.outcome, JobOutcome::LeftOut);
+        assert!(
+            done.detail["reasons"][0].as_str().unwrap().contains("delete packs/00/1 at s3://away"),
+            "{done:?}"
+        );
+        let trouble = of(plan("retain = { daily = 7 }")).unwrap_err();
+        assert!(trouble.message.contains("gives nothing up") && trouble.hint.unwrap().contains("maintainer"));
+    }
 }

@@ -6,7 +6,7 @@ use lifeboat_base::crashsafe;
 use lifeboat_evidence::{Action, Event, Outcome, SignedReceipt};
 use lifeboat_objects::directory::DirectoryStore;
 use lifeboat_repository::ids::{BodyHash, DatasetName};
-use lifeboat_repository::{Environment, Repository, Unlock};
+use lifeboat_repository::{Environment, Repository, Role, Unlock};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -127,4 +127,26 @@ fn a_copy_is_kept_by_its_own_rules_and_what_it_gave_up_does_not_come_back() {
     );
     // Of the dataset without rules the repository keeps everything, and so would the copy: its rules say otherwise.
     assert!(snapshots(&copy, "app").len() <= 3);
+}
+
+#[test]
+fn a_copy_that_lets_us_write_and_not_delete_is_said_to_be_one() {
+    let text = plan(SERVE).replace("[repository]", "[repository]\nprune = { every = \"1s\" }");
+    let world = World::listening(&text);
+    // There this host is enrolled, and not as a maintainer.
+    let environment = Environment { state: Some(world.path("state")), ..Environment::default() };
+    let store = Arc::new(DirectoryStore::open(world.path("copy")).unwrap());
+    let copy = Repository::open(store, &Unlock::Command(Secret::new(KEY.to_vec())), environment).unwrap();
+    copy.enrol(copy.writer().unwrap().public(), "here", Role::Write, Vec::new()).unwrap();
+    let world = world.ready();
+    world.until("it is said", |world| !jobs(world, "kind=prune&subject=away&outcome=left-out").is_empty());
+    let job = &jobs(&world, "kind=prune&subject=away")[0];
+    let reason = job["detail"]["reasons"][0].as_str().unwrap();
+    assert!(reason.starts_with("away gives nothing up: this host may not delete there"), "{job}");
+    assert_eq!(failures_of(&world, "prune away"), Some(0), "the plan asks nothing else of it");
+    // It is written to all the same.
+    let state = tempfile::tempdir().unwrap();
+    let copied = |world: &World| snapshots(&opened(world, "copy", &state), "tree").len();
+    let before = copied(&world);
+    world.until("it is brought up to date", |world| copied(world) > before);
 }
