@@ -102,15 +102,14 @@ fn a_copy_is_kept_by_its_own_rules_and_what_it_gave_up_does_not_come_back() {
         .replace("name = \"away\"", "name = \"away\"\nretain = { versions = 2 }")
         .replace("[repository]", "[repository]\nprune = { every = \"1s\" }");
     let mut world = World::listening(&text).ready();
-    let states = [(); 2].map(|()| tempfile::tempdir().unwrap());
-    let origin = opened(&world, "repository", &states[0]);
-    let copy = opened(&world, "copy", &states[1]);
     world.until("the copy gave something up", |world| {
         let pruned = jobs(world, "kind=prune&subject=away&outcome=done");
         let forgotten: u64 = pruned.iter().filter_map(|job| job["detail"]["forgotten"].as_u64()).sum();
         forgotten >= 4
     });
     world.end();
+    let states = [(); 2].map(|()| tempfile::tempdir().unwrap());
+    let (origin, copy) = (opened(&world, "repository", &states[0]), opened(&world, "copy", &states[1]));
     let (there, here) = (snapshots(&copy, "tree"), snapshots(&origin, "tree"));
     // One may have come since the last prune, and of the newest one the service may not have known yet.
     assert!((1..=3).contains(&there.len()) && here.len() >= 6, "{} of {}", there.len(), here.len());
