@@ -28,6 +28,8 @@ mod phases;
 mod requests;
 mod resolve;
 mod secrets;
+#[cfg(any(test, feature = "simulated"))]
+pub mod simulated;
 mod standing;
 mod state;
 pub mod status;

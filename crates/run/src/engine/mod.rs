@@ -234,7 +234,7 @@ impl Executor {
     }
 
     /// Records an event: durable, and taken in, when this returns.
-    fn record(&mut self, event: Event, observer: &mut dyn Observer) -> Result<(), RunError> {
+    pub(crate) fn record(&mut self, event: Event, observer: &mut dyn Observer) -> Result<(), RunError> {
         self.state.check(&event)?;
         let at = self.time.now();
         let appended = self.journal.append(at, event);

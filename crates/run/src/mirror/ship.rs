@@ -25,6 +25,8 @@ struct Known {
     is_taken: bool,
     /// Why the last attempt failed, if it did.
     trouble: Option<String>,
+    /// Somebody waits: the next attempt is made at once.
+    is_urgent: bool,
     is_over: bool,
 }
 
@@ -69,6 +71,8 @@ impl Shipper {
     /// Waits until a record is confirmed, at most so long.
     pub(crate) fn confirm(&self, number: u64, within: Duration) -> Confirmed {
         let open = |known: &mut Known| known.confirmed < number && !known.is_taken;
+        self.lock().is_urgent = true;
+        self.shared.1.notify_all();
         let waited = self.shared.1.wait_timeout_while(self.lock(), within, open);
         let (known, _) = waited.unwrap_or_else(PoisonError::into_inner);
         match () {
@@ -120,8 +124,9 @@ fn ship(mirror: &dyn Mirror, run: &RunId, shared: &(Mutex<Known>, Condvar)) {
                 failed += 1;
                 known.trouble = Some(lifeboat_base::report(&error));
                 let wait = BACKOFF.wait_after(failed).unwrap_or(BACKOFF.cap);
-                let over = |known: &mut Known| !known.is_over;
-                drop(wake.wait_timeout_while(known, wait, over));
+                let idle = |known: &mut Known| !known.is_over && !known.is_urgent;
+                let waited = wake.wait_timeout_while(known, wait, idle);
+                waited.unwrap_or_else(PoisonError::into_inner).0.is_urgent = false;
             }
         }
     }
