@@ -56,7 +56,8 @@ fn rules_and_dashboard_name_only_metrics_that_there_are() {
     // And the other way round: what there is, is shown.
     let shown = metrics_in(&dashboard.to_string());
     let not_shown: Vec<_> = documented.difference(&shown).collect();
-    assert_eq!(not_shown, ["lifeboat_state"].iter().collect::<Vec<_>>(), "not on the dashboard");
+    // Writes the service does not count yet, and the whole state is that of its parts.
+    assert_eq!(not_shown, ["lifeboat_dataset_exposure_writes", "lifeboat_state"], "not on the dashboard");
 }
 
 #[test]
