@@ -1,5 +1,9 @@
 //! What a person types: every command, argument and default, and nothing of what they do.
 
+mod runbook;
+
+pub(crate) use runbook::{About, ApproveArgs, Drive, OfRun, ResumeArgs, RunArgs, RunbookCommand, whole};
+
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 use lifeboat_postgres_wal::Lsn;
 use lifeboat_repository::Share;
@@ -107,6 +111,9 @@ pub(crate) enum Command {
     /// Key slots: what opens the repository
     #[command(subcommand)]
     Key(KeyCommand),
+    /// Runbooks: shown, carried out, gone on with
+    #[command(subcommand)]
+    Runbook(RunbookCommand),
     /// The repository itself
     #[command(subcommand)]
     Repo(RepoCommand),

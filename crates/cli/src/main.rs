@@ -93,6 +93,7 @@ fn carry_out(context: &Context, command: Command) -> Result<Outcome, Failure> {
         Command::Key(command) => commands::key::run(context, &command),
         Command::Repo(command) => commands::repo::run(context, &command),
         Command::Evidence(command) => commands::evidence::run(context, &command),
+        Command::Runbook(command) => commands::runbook::run(context, &command),
         Command::Wal(command) => commands::wal::run(context, &command),
         Command::Init(_)
         | Command::Serve(_)

@@ -5,6 +5,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use lifeboat_store::progress::Progress;
 use serde_json::Value;
 use std::io::{self, IsTerminal, Write};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
@@ -55,6 +56,14 @@ impl Output {
     pub(crate) fn one_failure(self, what: &str, failure: &Failure) {
         let _ = writeln!(io::stderr(), "error: {what}: {}", failure.message);
         say_hint(failure);
+    }
+
+    /// One of several things that are wrong with a file.
+    pub(crate) fn fault(self, file: &Path, line: u32, what: &str, hint: Option<&str>) {
+        let _ = writeln!(io::stderr(), "{}:{line}: {what}", file.display());
+        if let Some(hint) = hint {
+            write_hint(hint);
+        }
     }
 
     /// How a command failed.

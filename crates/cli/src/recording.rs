@@ -3,12 +3,12 @@
 //! A command that notes nothing leaves the plainest receipt: that it was done, or why not. It knows no rule of
 //! evidence: `lifeboat-receipts` keeps them, and where it cannot, that is said and nothing else fails.
 
-use crate::args::{Command, HoldCommand, KeyCommand, RepoCommand, WritersCommand};
+use crate::args::{Command, HoldCommand, KeyCommand, RepoCommand, RunbookCommand, WritersCommand};
 use crate::context::Context;
 use crate::failure::{Failure, Outcome};
 use lifeboat_base::{Hint, hex, report};
 use lifeboat_evidence::{Action, Digest, Event, Fact, PlanVersion};
-use lifeboat_receipts::Ended;
+use lifeboat_receipts::{Begun, Ended, Recorder};
 use lifeboat_recovery::import::Imported;
 use lifeboat_recovery::protect::ProtectReport;
 use lifeboat_recovery::prove::{Proof, Verdict};
@@ -43,6 +43,8 @@ pub(crate) fn action_of(command: &Command) -> Option<Action> {
         Command::Repo(RepoCommand::Writers(WritersCommand::Enrol { .. } | WritersCommand::Revoke { .. })) => {
             Action::WriterChange
         }
+        Command::Runbook(RunbookCommand::Run(args)) if !args.dry_run => Action::Run,
+        Command::Runbook(RunbookCommand::Resume(_)) => Action::Run,
         _ => return None,
     })
 }
@@ -64,6 +66,25 @@ pub(crate) fn recorded(
     let events = events.into_iter().map(common).collect();
     say(context, &recorder.end(begun, events, noted.repository.as_ref()));
     ended
+}
+
+/// Something that has begun in the midst of a command that goes on.
+pub(crate) struct Pending {
+    recorder: Recorder,
+    begun: Begun,
+}
+
+/// Notes that something begins whose receipt does not wait for the command's end.
+pub(crate) fn begin(context: &Context, action: Action, dataset: &str) -> Option<Pending> {
+    let recorder = context.recorder()?;
+    let begun = recorder.begin(action, Some(dataset));
+    Some(Pending { recorder, begun })
+}
+
+/// Records what came of it. May take as long as the repository does.
+pub(crate) fn end(context: &Context, pending: Pending, event: Event, repository: &Arc<Repository>) {
+    let event = with_common(context, Some(&**repository), event);
+    say(context, &pending.recorder.end(pending.begun, vec![event], Some(repository)));
 }
 
 /// What is said of the command as a whole. What was asked for wrongly was not begun.

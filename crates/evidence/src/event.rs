@@ -48,6 +48,8 @@ pub enum Action {
     PlanChange,
     /// Who may do what, or how long something is kept, was changed.
     PolicyChange,
+    /// A runbook was carried out, or a part of it.
+    Run,
     /// A scheduled job came to nothing.
     JobFailed,
     /// The tips of other chains, witnessed.
@@ -74,6 +76,7 @@ const ACTIONS: &[(Action, &str)] = &[
     (Action::WriterChange, "writer-change"),
     (Action::PlanChange, "plan-change"),
     (Action::PolicyChange, "policy-change"),
+    (Action::Run, "run"),
     (Action::JobFailed, "job-failed"),
     (Action::Heads, "heads"),
     (Action::Expired, "expired"),

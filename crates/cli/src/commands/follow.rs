@@ -7,8 +7,10 @@ use crate::context::{Context, dataset_name, host_name};
 use crate::failure::{Failure, Outcome};
 use crate::guard::refuse_url;
 use crate::output::{Output, bytes, duration, write_stdout};
+use crate::recording;
 use lifeboat_base::clock::{Clock, Timestamp};
 use lifeboat_base::{Hint, Secret};
+use lifeboat_evidence::{Action, Event};
 use lifeboat_recovery::postgres::{FollowNews, FollowPlan, Synchronous, follow};
 use lifeboat_recovery::{Target, is_postgres};
 use lifeboat_repository::Repository;
@@ -33,7 +35,7 @@ pub(crate) fn run(context: &Context, args: &FollowArgs) -> Result<Outcome, Failu
             let (repository, stop, ended) = (&repository, &stop, &ended);
             scope.spawn(move || {
                 let followed = plan(context, repository, &dataset, server, &text, args)
-                    .and_then(|plan| one(output, &plan, stop));
+                    .and_then(|plan| one(context, &plan, stop));
                 if let Err(failure) = followed {
                     output.one_failure(dataset.as_str(), &failure);
                     say_line(
@@ -64,7 +66,8 @@ pub(crate) fn stop_on_signals() -> Result<Arc<AtomicBool>, Failure> {
     Ok(stop)
 }
 
-fn one(output: Output, plan: &FollowPlan, stop: &AtomicBool) -> Result<(), Failure> {
+fn one(context: &Context, plan: &FollowPlan, stop: &AtomicBool) -> Result<(), Failure> {
+    let output = context.output;
     let folder = plan.spool.as_ref().and_then(|spooling| spooling.spool.directory().parent());
     let drain = folder.map(|folder| {
         format!(
@@ -73,16 +76,41 @@ fn one(output: Output, plan: &FollowPlan, stop: &AtomicBool) -> Result<(), Failu
             folder.display()
         )
     });
-    Ok(follow(plan, stop, &mut |news| {
-        say(output, &plan.dataset, &news);
-        match (&news, &drain) {
-            (FollowNews::Event(FollowEvent::Spooled { ends: true, .. }), Some(drain)) => output.hint(drain),
-            (FollowNews::Event(FollowEvent::Disconnected { .. }), Some(drain)) => {
-                say_of_spool(output, plan, drain);
+    let mut snapshot = None;
+    // A receipt takes as long as the repository does: what else there is to say does not wait for it.
+    std::thread::scope(|scope| {
+        Ok(follow(plan, stop, &mut |news| {
+            say(output, &plan.dataset, &news);
+            match (&news, &drain) {
+                (FollowNews::Event(FollowEvent::Spooled { ends: true, .. }), Some(drain)) => {
+                    output.hint(drain);
+                }
+                (FollowNews::Event(FollowEvent::Disconnected { .. }), Some(drain)) => {
+                    say_of_spool(output, plan, drain);
+                }
+                (FollowNews::SnapshotBegun, _) => {
+                    snapshot = recording::begin(context, Action::Backup, plan.dataset.as_str());
+                }
+                _ => {}
             }
-            _ => {}
+            let ended = taken_or_not(&plan.dataset, &news).and_then(|event| Some((event, snapshot.take()?)));
+            if let Some((event, begun)) = ended {
+                scope.spawn(move || recording::end(context, begun, event, &plan.repository));
+            }
+        })?)
+    })
+}
+
+/// How a snapshot ended, for its receipt.
+fn taken_or_not(dataset: &DatasetName, news: &FollowNews) -> Option<Event> {
+    match news {
+        FollowNews::SnapshotTaken(report) => Some(recording::protected(Action::Backup, report)),
+        FollowNews::SnapshotFailed(error) => {
+            let failed = Event::new(Action::Backup, lifeboat_evidence::Outcome::Failed);
+            Some(failed.dataset(dataset.as_str()).because(&lifeboat_base::report(&**error)))
         }
-    })?)
+        _ => None,
+    }
 }
 
 /// Without a server there is still something to do.

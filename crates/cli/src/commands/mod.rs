@@ -19,6 +19,7 @@ pub(crate) mod push;
 pub(crate) mod rehearse;
 pub(crate) mod repo;
 pub(crate) mod restore;
+pub(crate) mod runbook;
 pub(crate) mod serve;
 pub(crate) mod spool;
 pub(crate) mod status;

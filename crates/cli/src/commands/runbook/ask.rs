@@ -1,0 +1,186 @@
+//! What people say about a run that another process executes: left in its inbox, and taken from there by whoever
+//! executes the run now or next.
+
+use super::{failed, find, person, pinned};
+use crate::args::{About, ApproveArgs, OfRun, RunbookCommand};
+use crate::context::{Context, read_secret};
+use crate::failure::{Failure, Outcome};
+use lifeboat_base::clock::Clock;
+use lifeboat_base::crashsafe::{self, Creation};
+use lifeboat_carriers::ApproverKey;
+use lifeboat_evidence::Sign;
+use lifeboat_run::{Request, RunFolder, RunState, Said, Standing, Statement, Waiting};
+use serde_json::json;
+use std::io::{self, BufRead, IsTerminal, Write};
+use std::path::Path;
+
+pub(super) fn run(context: &Context, command: &RunbookCommand) -> Result<Outcome, Failure> {
+    if let RunbookCommand::Approve(args) = command {
+        return approve(context, args);
+    }
+    let Some((run, request)) = request(command)? else { return Ok(Outcome::Done) };
+    leave(context, &find(context, &run.run)?, &request)
+}
+
+/// What a command asks for, and of which run.
+fn request(command: &RunbookCommand) -> Result<Option<(&OfRun, Request)>, Failure> {
+    let by = |run: &OfRun| person(run.by.as_deref());
+    let said = |about: &About, reason: &str| {
+        Ok::<_, Failure>(Said { step: about.step.clone(), by: by(&about.run)?, reason: reason.to_owned() })
+    };
+    Ok(Some(match command {
+        RunbookCommand::Confirm { about, failed, note } => {
+            let (step, note) = (about.step.clone(), note.clone());
+            (&about.run, Request::Confirm { step, by: by(&about.run)?, done: !failed, note })
+        }
+        RunbookCommand::Skip { about, reason } => (&about.run, Request::Skip(said(about, reason)?)),
+        RunbookCommand::Again { about, reason } => (&about.run, Request::Again(said(about, reason)?)),
+        RunbookCommand::Settle { about, done, reason, .. } => {
+            let Said { step, by, reason } = said(about, reason)?;
+            (&about.run, Request::Settle { step, done: *done, by, reason })
+        }
+        RunbookCommand::Pause { run, reason } => {
+            (run, Request::Pause { by: by(run)?, reason: reason.clone() })
+        }
+        RunbookCommand::Continue { run } => (run, Request::Resume { by: by(run)? }),
+        RunbookCommand::Abort { run, reason, keep } => {
+            (run, Request::Abort { by: by(run)?, reason: reason.clone(), undo: !keep })
+        }
+        _ => return Ok(None),
+    }))
+}
+
+fn leave(context: &Context, folder: &RunFolder, request: &Request) -> Result<Outcome, Failure> {
+    folder.ask(request, Clock::System.now()).map_err(|error| failed(&error))?;
+    let run = folder.run();
+    context.output.result(
+        || json!({ "run": run, "asked": request }),
+        |text| {
+            writeln!(
+                text,
+                "left for whoever executes run {run}; `lifeboat runbook show {run}` says what became of it"
+            )
+        },
+    )?;
+    Ok(Outcome::Done)
+}
+
+fn approve(context: &Context, args: &ApproveArgs) -> Result<Outcome, Failure> {
+    let by = person(args.about.run.by.as_deref())?;
+    let folder = find(context, &args.about.run.run)?;
+    let statement = asked(&folder, args.about.step.as_str())?;
+    let key = ApproverKey::read(&read_secret(&args.with)?).map_err(|error| {
+        Failure::usage(
+            error.to_string(),
+            "`lifeboat runbook key FILE` makes one; its public half goes into the plan.",
+        )
+    })?;
+    may(context, &statement, &by, &key)?;
+    context.output.note(&shown(&statement));
+    if !args.yes && !means_it(&by)? {
+        return Err(Failure::failed("nothing was agreed to".to_owned()));
+    }
+    leave(context, &folder, &Request::Approve(statement.sign(&by, &key)))
+}
+
+/// What is asked for now.
+fn asked(folder: &RunFolder, step: &str) -> Result<Statement, Failure> {
+    let story = folder.story().map_err(|error| failed(&error))?;
+    let state = RunState::of(story.records.iter().map(|(record, _)| record))
+        .map_err(|error| Failure::failed(lifeboat_base::report(&error)))?;
+    let document = folder.document().map_err(|error| failed(&error))?;
+    let runbook = pinned(&document).map_err(|error| Failure::failed(error.to_string()))?;
+    let waiting = Standing::of(&state, &runbook, Clock::System.now()).waiting;
+    let statements = waiting.into_iter().filter_map(|one| match one {
+        Waiting::Approval { statement, .. } => Some(statement),
+        _ => None,
+    });
+    let found = statements.into_iter().find(|one| one.block.as_str() == step || one.step.as_str() == step);
+    found.ok_or_else(|| {
+        Failure::usage(
+            format!("run {} asks nobody to agree to {step} now", folder.run()),
+            "`lifeboat runbook show RUN` says what it waits for.",
+        )
+    })
+}
+
+/// A signature that nobody will count is not given.
+fn may(context: &Context, statement: &Statement, by: &str, key: &ApproverKey) -> Result<(), Failure> {
+    let public = key.public_key();
+    let Some(person) = context.plan.people.get(by) else {
+        return Err(Failure::usage(
+            format!("the plan has nobody called {by:?}"),
+            format!(
+                "Say who you are with --by; the plan lists people as [people.NAME] with roles and keys ({public})."
+            ),
+        ));
+    };
+    if !person.roles.contains(&statement.role) {
+        return Err(Failure::usage(
+            format!("{by} is no {}", statement.role),
+            format!("Somebody of that role agrees; {by} has these roles: {}.", person.roles.join(", ")),
+        ));
+    }
+    if person.keys.iter().all(|known| known.0 != public.0) {
+        return Err(Failure::usage(
+            format!("the plan lists another key for {by}"),
+            format!("The key given has this public half: {public}."),
+        ));
+    }
+    Ok(())
+}
+
+/// Exactly what is agreed to.
+fn shown(statement: &Statement) -> String {
+    let mut text = format!(
+        "run {}, step {}: {} (text {})\n",
+        statement.run, statement.step, statement.block, statement.text
+    );
+    for (name, value) in &statement.facts {
+        text += &format!("  {name} is {value}\n");
+    }
+    for bound in &statement.bounds {
+        text += &format!("  {} is {}, and may go as far as {}\n", bound.fact, bound.shown, bound.limit);
+    }
+    text + &format!("  it counts until {}", statement.expires)
+}
+
+fn means_it(by: &str) -> Result<bool, Failure> {
+    if !io::stdin().is_terminal() {
+        return Err(Failure::usage(
+            "nobody is there to be asked whether they mean it",
+            "Give --yes where what is agreed to has been read.",
+        ));
+    }
+    let mut stderr = io::stderr();
+    let _ = write!(stderr, "{by}, do you agree to exactly this? Type yes: ");
+    let _ = stderr.flush();
+    let mut line = String::new();
+    io::stdin().lock().read_line(&mut line)?;
+    Ok(line.trim() == "yes")
+}
+
+pub(super) fn key(context: &Context, file: &Path) -> Result<Outcome, Failure> {
+    let (key, text) = ApproverKey::generate();
+    // Its mode is 0600 from the beginning.
+    let created = crashsafe::create(file, text.expose())
+        .map_err(|error| Failure::failed(lifeboat_base::report(&error)))?;
+    if created == Creation::Existed {
+        return Err(Failure::usage(
+            format!("{} is there already", file.display()),
+            "Choose another file: a key that is lost cannot be made again.",
+        ));
+    }
+    let public = key.public_key().to_string();
+    context.output.result(
+        || json!({ "file": file, "public_key": public }),
+        |text| {
+            writeln!(text, "{public}")?;
+            writeln!(
+                text,
+                "This is the public half: it goes into the plan, as people.NAME.keys = [\"{public}\"]."
+            )
+        },
+    )?;
+    Ok(Outcome::Done)
+}

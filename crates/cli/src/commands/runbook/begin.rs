@@ -1,0 +1,143 @@
+//! Beginning a run, and going on with one.
+
+use super::{drive, failed, find, house, mirror, of_run, person, pinned, read, runs};
+use crate::args::{ResumeArgs, RunArgs, whole};
+use crate::context::Context;
+use crate::failure::{Failure, Outcome};
+use crate::time::instant;
+use lifeboat_base::clock::Timestamp;
+use lifeboat_run::{
+    Begin, DryRun, Event, Executor, FolderError, Given, House, Obstacle, RunFolder, RunId, StoppedStatement,
+    dry_run,
+};
+use lifeboat_runbook::{InputKind, Runbook};
+use std::collections::BTreeMap;
+use std::io::Write;
+
+pub(super) fn run(context: &Context, args: &RunArgs) -> Result<Outcome, Failure> {
+    let (text, runbook) = read(context, &args.file)?;
+    let inputs = inputs(&runbook, &args.inputs)?;
+    if args.dry_run {
+        // Nobody does anything.
+        return look(context, &runbook, &inputs, &house(context, "", args.drive.width)?);
+    }
+    let house = house(context, &person(args.drive.by.as_deref())?, args.drive.width)?;
+    let since = args.since.as_deref().map(|text| time(context, text)).transpose()?;
+    let house = House { mirror: if args.mirror { Some(mirror(context)?) } else { None }, ..house };
+    let begin = Begin { document: text.into_bytes(), runbook: runbook.clone(), inputs, since, rto: None };
+    let executor = Executor::begin_run(&runs(context)?, house, begin).map_err(|error| of_run(&error))?;
+    drive::drive(context, executor, &runbook, &args.drive)
+}
+
+pub(super) fn resume(context: &Context, args: &ResumeArgs) -> Result<Outcome, Failure> {
+    let who = person(args.drive.by.as_deref())?;
+    let mut house = house(context, &who, args.drive.width)?;
+    let (run, folder) = meant(context, args)?;
+    // Only the mirror has it, or it says itself that it is mirrored.
+    if folder.as_ref().map_or(Ok(true), is_mirrored)? {
+        house.mirror = Some(mirror(context)?);
+    }
+    let runs = runs(context)?;
+    let executor = if args.take_over {
+        let stopped = args.stopped.clone().map(|text| StoppedStatement { text });
+        Executor::take_over(&runs, &run, house, &pinned, stopped)
+    } else {
+        Executor::resume(&runs, &run, house, &pinned)
+    };
+    let executor = executor.map_err(|error| of_run(&error))?;
+    let document = runs.open(&run).and_then(|folder| folder.document()).map_err(|error| failed(&error))?;
+    let runbook = pinned(&document).map_err(|error| Failure::failed(error.to_string()))?;
+    drive::drive(context, executor, &runbook, &args.drive)
+}
+
+/// A run of this machine, or one that only the mirror has: that one is named whole.
+fn meant(context: &Context, args: &ResumeArgs) -> Result<(RunId, Option<RunFolder>), Failure> {
+    match (find(context, &args.run), whole(&args.run)) {
+        (Ok(folder), _) => Ok((folder.run().clone(), Some(folder))),
+        (Err(_), Some(run)) if args.take_over => Ok((run, None)),
+        (Err(failure), _) => Err(failure),
+    }
+}
+
+fn is_mirrored(folder: &RunFolder) -> Result<bool, Failure> {
+    let story = folder.story().map_err(|error: FolderError| failed(&error))?;
+    let first = story.records.first().map(|(record, _)| &record.event);
+    Ok(matches!(first, Some(Event::Begun(begun)) if begun.mirror.is_some()))
+}
+
+/// What the run is given: what was said, and what the document says where nothing was.
+fn inputs(runbook: &Runbook, said: &[(String, String)]) -> Result<BTreeMap<String, Given>, Failure> {
+    let declared = &runbook.front.inputs;
+    if let Some((unknown, _)) = said.iter().find(|(name, _)| !declared.contains_key(name)) {
+        let nearest = lifeboat_plan::nearest(unknown, declared.keys().map(String::as_str));
+        let hint = nearest.map_or_else(
+            || format!("It has these: {}.", list(declared.keys())),
+            |nearest| format!("Did you mean `{nearest}`?"),
+        );
+        return Err(Failure::usage(format!("the runbook has no input {unknown:?}"), hint));
+    }
+    let mut given = BTreeMap::new();
+    let mut missing = Vec::new();
+    for (name, input) in declared {
+        let said = said.iter().rev().find(|(its, _)| its == name).map(|(_, value)| value);
+        let Some(value) = said.or(input.default.as_ref()) else {
+            missing.push(name);
+            continue;
+        };
+        input.accepts(value).map_err(|why| {
+            Failure::usage(
+                format!("input {name}: {why}"),
+                "`lifeboat runbook show FILE` says what its inputs are.",
+            )
+        })?;
+        let is_secret = input.kind == InputKind::Secret;
+        let value = value.clone();
+        given.insert(name.clone(), if is_secret { Given::Secret(value) } else { Given::Value(value) });
+    }
+    if missing.is_empty() {
+        return Ok(given);
+    }
+    Err(Failure::usage(
+        format!("the runbook has to be told: {}", list(missing)),
+        "Say each with --input NAME=VALUE; `lifeboat runbook show FILE` says what they are.",
+    ))
+}
+
+fn list<'n>(names: impl IntoIterator<Item = &'n String>) -> String {
+    names.into_iter().map(String::as_str).collect::<Vec<_>>().join(", ")
+}
+
+fn time(context: &Context, text: &str) -> Result<Timestamp, Failure> {
+    instant(text, context.output)?.ok_or_else(|| {
+        Failure::usage(format!("{text} is no time"), "Write RFC 3339, such as 2026-11-22T03:00:00Z.")
+    })
+}
+
+fn look(
+    context: &Context,
+    runbook: &Runbook,
+    inputs: &BTreeMap<String, Given>,
+    house: &House,
+) -> Result<Outcome, Failure> {
+    let found = dry_run(runbook, inputs, house);
+    let json = || serde_json::to_value(&found).unwrap_or_default();
+    context.output.result(json, |text| say(runbook, &found, text))?;
+    Ok(if found.findings.is_empty() { Outcome::Done } else { Outcome::Failed })
+}
+
+fn say(runbook: &Runbook, found: &DryRun, text: &mut Vec<u8>) -> std::io::Result<()> {
+    writeln!(text, "{}: {} blocks were looked at, nothing was done", runbook.title, found.blocks)?;
+    for finding in &found.findings {
+        let (kind, what) = match &finding.obstacle {
+            Obstacle::Value(what) => ("value", what),
+            Obstacle::Carrying(what) => ("carrying it out", what),
+            Obstacle::Consent(what) => ("consent", what),
+            Obstacle::Person(what) => ("person", what),
+        };
+        writeln!(text, "line {:>3}  {:<20} {kind}: {what}", finding.line, finding.block.as_str())?;
+    }
+    if found.findings.is_empty() {
+        writeln!(text, "everything that it needs is there")?;
+    }
+    Ok(())
+}

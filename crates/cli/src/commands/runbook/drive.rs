@@ -1,0 +1,227 @@
+//! Driving a run: what happens is shown, what people type is passed on.
+
+use super::of_run;
+use super::screen::{About, ending, news, screen};
+use crate::args::Drive;
+use crate::commands::follow::stop_on_signals;
+use crate::context::Context;
+use crate::failure::{Failure, Outcome};
+use crate::output::write_stdout;
+use lifeboat_evidence::{Action, Event as Evidence};
+use lifeboat_run::event::Ending;
+use lifeboat_run::{
+    Asker, Executor, Record, Request, Rest, RunError, RunId, RunState, Said, Standing, Until,
+};
+use lifeboat_runbook::Runbook;
+use serde_json::json;
+use std::collections::VecDeque;
+use std::io::{self, BufRead, IsTerminal};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+/// So many of the newest things that happened are on the screen.
+const NEWS: usize = 8;
+/// It is looked so often whether somebody wants it to end.
+const LOOK: Duration = Duration::from_millis(100);
+/// Clears a terminal and goes to its beginning (ECMA-48: ED 2, CUP).
+const CLEAR: &str = "\u{1b}[2J\u{1b}[H";
+const HELP: &str = "type: done STEP · failed STEP WHY · skip STEP WHY · again STEP WHY · happened STEP WHY\n      \
+                    not-happened STEP WHY · pause WHY · continue · abort WHY · (agree: lifeboat runbook approve)";
+
+/// What a run shows of itself as it goes on.
+struct Shown<'a> {
+    context: &'a Context,
+    runbook: &'a Runbook,
+    run: RunId,
+    is_screen: bool,
+    news: VecDeque<String>,
+}
+
+pub(super) fn drive(
+    context: &Context,
+    mut executor: Executor,
+    runbook: &Runbook,
+    args: &Drive,
+) -> Result<Outcome, Failure> {
+    let run = executor.state().begun.as_ref().map(|begun| begun.run.clone());
+    let run = run.ok_or_else(|| Failure::failed("the run has no beginning".to_owned()))?;
+    let is_screen = io::stdout().is_terminal() && !context.output.json;
+    let mut shown = Shown { context, runbook, run, is_screen, news: VecDeque::new() };
+    let who = super::person(args.by.as_deref())?;
+    if is_screen && io::stdin().is_terminal() {
+        listen(executor.asker(), who.clone());
+    } else {
+        context.output.note(&format!("run {}", shown.run));
+    }
+    let stop = stop_on_signals()?;
+    let rest = go_on(&mut executor, &mut shown, args, &stop, &who).map_err(|error| of_run(&error));
+    let standing = executor.standing();
+    shown.last(&standing)?;
+    note(context, &shown.run, runbook, &standing, &rest);
+    Ok(match rest? {
+        Rest::Ended(Ending::Done) => Outcome::Done,
+        Rest::Ended(_) => Outcome::Failed,
+        Rest::Waiting => {
+            context.output.hint(&format!("`lifeboat runbook resume {}` goes on with it.", shown.run));
+            Outcome::Inconclusive
+        }
+    })
+}
+
+fn go_on(
+    executor: &mut Executor,
+    shown: &mut Shown<'_>,
+    args: &Drive,
+    stop: &AtomicBool,
+    who: &str,
+) -> Result<Rest, RunError> {
+    let mut is_pausing = false;
+    loop {
+        let mut observer = |record: &Record, state: &RunState| shown.saw(record, state);
+        let rest = executor.drive(Until::PeopleAreNeeded, &mut observer)?;
+        if matches!(rest, Rest::Ended(_)) || args.no_wait || is_pausing {
+            return Ok(rest);
+        }
+        if stop.load(Ordering::Relaxed) {
+            let (by, reason) = (who.to_owned(), "its process was told to end".to_owned());
+            executor.asker().ask(Request::Pause { by, reason });
+            is_pausing = true;
+            continue;
+        }
+        shown.show(&executor.standing());
+        std::thread::sleep(LOOK);
+    }
+}
+
+impl Shown<'_> {
+    fn saw(&mut self, record: &Record, state: &RunState) {
+        if self.context.output.json {
+            let line = json!({ "run": self.run, "record": record });
+            let _ = write_stdout(format!("{line}\n").as_bytes());
+        }
+        let Some(line) = news(record) else { return };
+        if !self.context.output.json && !self.is_screen {
+            let _ = write_stdout(format!("{line}\n").as_bytes());
+        }
+        self.news.push_back(line);
+        while self.news.len() > NEWS {
+            self.news.pop_front();
+        }
+        if self.is_screen {
+            let now = lifeboat_base::clock::Clock::System.now();
+            self.show(&Standing::of(state, self.runbook, now));
+        }
+    }
+
+    fn text(&mut self, standing: &Standing) -> String {
+        let news = self.news.make_contiguous();
+        screen(&About { run: &self.run, title: &self.runbook.title, news }, standing)
+    }
+
+    fn show(&mut self, standing: &Standing) {
+        if self.is_screen {
+            let text = self.text(standing);
+            let _ = write_stdout(format!("{CLEAR}{text}\n{HELP}\n> ").as_bytes());
+        }
+    }
+
+    /// Where it is in the end.
+    fn last(&mut self, standing: &Standing) -> Result<(), Failure> {
+        if self.context.output.json {
+            let line = json!({ "run": self.run, "standing": standing });
+            return write_stdout(format!("{line}\n").as_bytes());
+        }
+        if self.is_screen {
+            let text = self.text(standing);
+            return write_stdout(format!("{CLEAR}{text}").as_bytes());
+        }
+        self.news.clear();
+        let text = self.text(standing);
+        write_stdout(format!("\n{text}").as_bytes())
+    }
+}
+
+/// Passes on what is typed. It waits for input, which nothing can end: so it is never waited for.
+fn listen(asker: Asker, who: String) {
+    std::thread::spawn(move || {
+        for line in io::stdin().lock().lines().map_while(Result::ok) {
+            match request(&line, &who) {
+                Ok(Some(request)) => asker.ask(request),
+                Ok(None) => {}
+                Err(why) => {
+                    let _ = write_stdout(format!("{why}\n> ").as_bytes());
+                }
+            }
+        }
+    });
+}
+
+/// What a line means.
+pub(super) fn request(line: &str, who: &str) -> Result<Option<Request>, String> {
+    let by = who.to_owned();
+    let (verb, rest) = line.trim().split_once(' ').unwrap_or((line.trim(), ""));
+    let rest = rest.trim();
+    let reason = |text: &str| {
+        if text.is_empty() { Err("say why as well".to_owned()) } else { Ok(text.to_owned()) }
+    };
+    let about = || {
+        let (step, why) = rest.split_once(' ').unwrap_or((rest, ""));
+        let step = step.parse().map_err(|_| format!("{step:?} is no name of a step"))?;
+        Ok::<_, String>((step, why.trim().to_owned()))
+    };
+    let said = || {
+        let (step, why) = about()?;
+        Ok::<_, String>(Said { step, by: by.clone(), reason: reason(&why)? })
+    };
+    let settled = |done| {
+        let Said { step, by, reason } = said()?;
+        Ok::<_, String>(Request::Settle { step, done, by, reason })
+    };
+    Ok(Some(match verb {
+        "" => return Ok(None),
+        "done" => {
+            let (step, note) = about()?;
+            Request::Confirm { step, by, done: true, note: Some(note).filter(|note| !note.is_empty()) }
+        }
+        "failed" => {
+            let Said { step, by, reason } = said()?;
+            Request::Confirm { step, by, done: false, note: Some(reason) }
+        }
+        "skip" => Request::Skip(said()?),
+        "again" => Request::Again(said()?),
+        "happened" => settled(true)?,
+        "not-happened" => settled(false)?,
+        "pause" => Request::Pause { by, reason: reason(rest)? },
+        "continue" => Request::Resume { by },
+        "abort" => Request::Abort { by, reason: reason(rest)?, undo: true },
+        other => return Err(format!("{other:?} means nothing here")),
+    }))
+}
+
+/// The receipt of a run, or of the part of it that this process carried out.
+fn note(
+    context: &Context,
+    run: &RunId,
+    runbook: &Runbook,
+    standing: &Standing,
+    rest: &Result<Rest, Failure>,
+) {
+    use lifeboat_evidence::Outcome::{Done, Failed, Inconclusive};
+    let (outcome, why) = match rest {
+        Ok(Rest::Ended(Ending::Done)) => (Done, None),
+        Ok(Rest::Ended(how)) => (Failed, Some(ending(*how).to_owned())),
+        Ok(Rest::Waiting) => (Inconclusive, Some("people are needed".to_owned())),
+        Err(failure) => (Failed, Some(failure.message.clone())),
+    };
+    let mut event = Evidence::new(Action::Run, outcome)
+        .fact("run", run.as_str())
+        .fact("runbook", runbook.title.as_str())
+        .fact("document", lifeboat_base::hex::encode(&runbook.document))
+        .fact("steps", standing.steps as u64)
+        .fact("over", standing.over as u64)
+        .took("recovery", standing.elapsed);
+    if let Some(why) = why {
+        event = event.because(&why);
+    }
+    context.did(event);
+}

@@ -1,0 +1,300 @@
+//! Where a run is, for a tired person: at most 80 columns, and nothing that only a colour says.
+
+use crate::output::duration;
+use lifeboat_base::clock::Timestamp;
+use lifeboat_run::event::{Act, Ended, Ending, Event, Outcome, Part};
+use lifeboat_run::status::RunStatus;
+use lifeboat_run::{Irrevocable, Record, RunId, Standing, Waiting};
+use lifeboat_runbook::Phase;
+use std::fmt::Write;
+use std::time::Duration;
+
+/// What fits wherever people look at it.
+pub(super) const WIDTH: usize = 80;
+/// So wide is what a line is about.
+const MARGIN: usize = 12;
+
+const PHASES: [(Phase, &str); 6] = [
+    (Phase::Detect, "detect"),
+    (Phase::Decide, "decide"),
+    (Phase::Approve, "approve"),
+    (Phase::Execute, "execute"),
+    (Phase::Verify, "verify"),
+    (Phase::Traffic, "traffic"),
+];
+
+/// What is shown beside where we are.
+pub(super) struct About<'a> {
+    pub(super) run: &'a RunId,
+    pub(super) title: &'a str,
+    /// The newest things that happened, oldest first.
+    pub(super) news: &'a [String],
+}
+
+/// The whole screen.
+pub(super) fn screen(about: &About<'_>, standing: &Standing) -> String {
+    let mut page = Page::default();
+    page.line(about.title);
+    page.line(&format!("run {}", about.run));
+    page.line(&format!("{} · {} of {} steps over", status(standing.status), standing.over, standing.steps));
+    page.about("clock", &clock(standing));
+    page.about("", &parts(standing));
+    if let Some(reason) = &standing.reason {
+        page.about("because", reason);
+    }
+    page.gap();
+    let doing = |act| if act == Act::Undo { "undo " } else { "" };
+    let now = standing.current.iter();
+    page.list("now", now.map(|one| format!("{}{}: {}", doing(one.act), one.named.step, one.named.title)));
+    page.list("next", standing.next.iter().map(|one| format!("{}: {}", one.step, one.title)));
+    page.list("needs you", standing.waiting.iter().map(waiting));
+    page.list("no way back", standing.irrevocable.iter().map(irrevocable));
+    if !about.news.is_empty() {
+        page.gap();
+        about.news.iter().for_each(|line| page.line(line));
+    }
+    page.text
+}
+
+pub(super) const fn status(status: RunStatus) -> &'static str {
+    match status {
+        RunStatus::New => "not begun",
+        RunStatus::Going => "going on",
+        RunStatus::Paused { .. } => "PAUSED",
+        RunStatus::Aborting => "BEING GIVEN UP",
+        RunStatus::Undoing => "BEING UNDONE",
+        RunStatus::Ended { how } => ending(how),
+    }
+}
+
+pub(super) const fn ending(how: Ending) -> &'static str {
+    match how {
+        Ending::Done => "done",
+        Ending::Aborted => "given up, nothing undone",
+        Ending::Undone => "undone",
+        Ending::UndoneInPart => "UNDONE IN PART",
+    }
+}
+
+fn clock(standing: &Standing) -> String {
+    let elapsed = duration(standing.elapsed);
+    match (standing.rto, standing.left()) {
+        (None, _) => format!("{elapsed} so far"),
+        (Some(rto), Some(left)) => format!("{elapsed} of {rto}, {} left", duration(left)),
+        (Some(rto), None) => {
+            format!(
+                "{elapsed} of {rto}: LATE by {}",
+                duration(standing.elapsed.saturating_sub(rto.duration()))
+            )
+        }
+    }
+}
+
+fn parts(standing: &Standing) -> String {
+    let spent = PHASES.iter().map(|(phase, name)| (standing.times.of(*phase), name));
+    let spent = spent.filter(|(time, _)| *time > Duration::ZERO);
+    spent.map(|(time, name)| format!("{name} {}", duration(time))).collect::<Vec<_>>().join(" · ")
+}
+
+fn waiting(waiting: &Waiting) -> String {
+    let because = |why: &Option<String>| why.as_ref().map_or(String::new(), |why| format!(": {why}"));
+    match waiting {
+        Waiting::Person { step, text, role } => {
+            let role = role.as_ref().map_or(String::new(), |role| format!(" ({role})"));
+            format!("do {step}{role}: {text}")
+        }
+        Waiting::Approval { statement, given } => {
+            let mut line =
+                format!("agree to {}: {} of role {}", statement.block, statement.quorum, statement.role);
+            if !given.is_empty() {
+                let _ = write!(line, ", so far {}", given.join(", "));
+            }
+            for (name, value) in &statement.facts {
+                let _ = write!(line, "; {name} = {value}");
+            }
+            for bound in &statement.bounds {
+                let _ = write!(line, "; {} = {} ({} {})", bound.fact, bound.shown, word(bound), bound.limit);
+            }
+            let _ = write!(line, "; until {}", time(statement.expires));
+            line
+        }
+        Waiting::Failed { step, act, why } => {
+            format!("{} FAILED{}", named(*act, step.as_str()), because(why))
+        }
+        Waiting::Unknown { step, act, why } => {
+            format!("{}: NOBODY KNOWS whether it happened{}", named(*act, step.as_str()), because(why))
+        }
+    }
+}
+
+fn word(bound: &lifeboat_run::ShownBound) -> &'static str {
+    use lifeboat_runbook::Relation::{AtLeast, AtMost, Equal, Less, More};
+    match bound.relation {
+        Less => "<",
+        AtMost => "<=",
+        More => ">",
+        AtLeast => ">=",
+        Equal => "==",
+    }
+}
+
+fn named(act: Act, step: &str) -> String {
+    if act == Act::Undo { format!("the undo of {step}") } else { step.to_owned() }
+}
+
+fn irrevocable(one: &Irrevocable) -> String {
+    match &one.reason {
+        Some(reason) => format!("{}: {reason}", one.step),
+        None => format!("{} cannot be undone", one.step),
+    }
+}
+
+/// To the second, in UTC, as the journal has it.
+pub(super) fn time(at: Timestamp) -> String {
+    at.to_jiff().strftime("%H:%M:%SZ").to_string()
+}
+
+/// One thing that happened, in a line; `None` for what nobody needs to see pass by.
+pub(super) fn news(record: &Record) -> Option<String> {
+    let what = match &record.event {
+        Event::Begun(begun) => format!("begun by {} on {}", begun.by, begun.host),
+        Event::Intent(intent) if intent.part == Part::Probe => {
+            format!("asking whether {} happened", intent.step)
+        }
+        Event::Intent(intent) if intent.act == Act::Undo => format!("undoing {}", intent.step),
+        Event::Intent(intent) if intent.attempt > 1 => {
+            format!("{} begins, attempt {}", intent.step, intent.attempt)
+        }
+        Event::Intent(intent) => format!("{} begins", intent.step),
+        Event::Outcome(outcome) => came_of(outcome),
+        Event::Skipped(said) => format!("{} is left out, says {}: {}", said.step, said.by, said.reason),
+        Event::Again(said) => format!("{} once more, says {}: {}", said.step, said.by, said.reason),
+        Event::Settled { step, done, by, reason } => {
+            let what = if *done { "happened" } else { "did not happen" };
+            format!("{step} {what}, says {by}: {reason}")
+        }
+        Event::Measured { .. } => return None,
+        Event::ApprovalAsked(statement) => {
+            format!("{} needs {} of role {} to agree", statement.block, statement.quorum, statement.role)
+        }
+        Event::ApprovalGiven(signed) => format!("{} agrees to {}", signed.by, signed.block),
+        Event::ApprovalVoid { block, why } => format!("what was agreed to of {block} is void: {why}"),
+        Event::ApprovalExpired { block } => format!("the question about {block} has expired"),
+        Event::Paused { by, reason } => match by {
+            Some(by) => format!("paused by {by}: {reason}"),
+            None => format!("paused by itself: {reason}"),
+        },
+        Event::Resumed { by } => format!("{by} lets it go on"),
+        Event::AbortAsked { by, reason, undo } => {
+            let then = if *undo { "and undone" } else { "and nothing undone" };
+            format!("given up by {by}, {then}: {reason}")
+        }
+        Event::TakenOver(taken) => format!("taken over by {} on {}", taken.by, taken.host),
+        Event::Refused { by, what, why } => format!("{by} may not {what}: {why}"),
+        Event::Noted { what } => what.clone(),
+        Event::Ended { how } => format!("over: {}", ending(*how)),
+    };
+    Some(format!("{}  {what}", time(record.at)))
+}
+
+fn came_of(outcome: &Outcome) -> String {
+    let took = duration(Duration::from_millis(outcome.took_ms));
+    let what = match (outcome.part, outcome.act) {
+        (Part::Probe, _) => return format!("{} happened: {}", outcome.step, answer(&outcome.result)),
+        (Part::Itself, act) => named(act, outcome.step.as_str()),
+    };
+    match &outcome.result {
+        Ended::Done => format!("{what} is done ({took})"),
+        Ended::Failed { why } => format!("{what} FAILED ({took}): {why}"),
+        Ended::Unknown { why } => format!("{what}: NOBODY KNOWS ({took}): {why}"),
+        Ended::NotBegun { why } => format!("{what} was not begun: {why}"),
+    }
+}
+
+fn answer(result: &Ended) -> String {
+    match result {
+        Ended::Done => "yes".to_owned(),
+        Ended::Failed { .. } => "no".to_owned(),
+        Ended::Unknown { why } | Ended::NotBegun { why } => format!("nobody can tell ({why})"),
+    }
+}
+
+/// Lines that never are too long.
+#[derive(Default)]
+struct Page {
+    text: String,
+}
+
+impl Page {
+    fn gap(&mut self) {
+        self.text.push('\n');
+    }
+
+    fn line(&mut self, text: &str) {
+        self.wrapped("", text, 0);
+    }
+
+    /// What it is about in the margin, once.
+    fn about(&mut self, what: &str, text: &str) {
+        if !text.is_empty() {
+            self.wrapped(what, text, MARGIN);
+        }
+    }
+
+    fn list(&mut self, what: &str, lines: impl Iterator<Item = String>) {
+        let mut what = what;
+        for line in lines {
+            self.about(what, &line);
+            what = "";
+        }
+    }
+
+    fn wrapped(&mut self, what: &str, text: &str, margin: usize) {
+        let mut what = what;
+        for line in wrap(text, WIDTH - margin) {
+            let _ = writeln!(self.text, "{what:<margin$}{line}");
+            what = "";
+        }
+    }
+}
+
+/// A text in lines of at most so many characters, cut between words where that can be. Control characters do nothing.
+fn wrap(text: &str, width: usize) -> Vec<String> {
+    let (mut lines, mut line, mut length) = (Vec::new(), String::new(), 0);
+    for word in text.split(|c: char| c.is_whitespace() || c.is_control()).filter(|word| !word.is_empty()) {
+        let mut rest: Vec<char> = word.chars().collect();
+        if length > 0 && length + 1 + rest.len() > width {
+            lines.push(std::mem::take(&mut line));
+            length = 0;
+        }
+        if length > 0 {
+            line.push(' ');
+            length += 1;
+        }
+        while rest.len() > width - length {
+            line.extend(rest.drain(..width - length));
+            lines.push(std::mem::take(&mut line));
+            length = 0;
+        }
+        length += rest.len();
+        line.extend(rest);
+    }
+    if length > 0 {
+        lines.push(line);
+    }
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_line_is_too_long_and_no_word_is_lost() {
+        let text = format!("{} {} a\u{1b}[2Jb", "word ".repeat(40), "x".repeat(200));
+        let lines = wrap(&text, 20);
+        assert!(lines.iter().all(|line| line.chars().count() <= 20 && !line.contains('\u{1b}')), "{lines:?}");
+        let letters = |text: &str| text.chars().filter(|c| c.is_alphanumeric()).count();
+        assert_eq!(letters(&lines.concat()), letters(&text));
+    }
+}

@@ -1,0 +1,170 @@
+//! Looking: at runs, and at what a runbook does. Nothing is changed.
+
+use super::screen::{About, news, screen, status};
+use super::{failed, find, mirror, pinned, read, runs};
+use crate::context::Context;
+use crate::failure::{Failure, Outcome};
+use lifeboat_base::clock::Clock;
+use lifeboat_run::{RunFolder, RunState, Standing};
+use lifeboat_runbook::lint::{Finding, lint};
+use lifeboat_runbook::{Action, Repeat, Role, Runbook, Step, Undo};
+use serde_json::{Value, json};
+use std::collections::BTreeSet;
+use std::io::{self, Write};
+use std::path::Path;
+
+/// A run in the list.
+struct Listed {
+    run: String,
+    title: Option<String>,
+    status: Option<String>,
+    is_here: bool,
+}
+
+pub(super) fn list(context: &Context, mirrored: bool) -> Result<Outcome, Failure> {
+    let runs = runs(context)?;
+    let here = runs.list().map_err(|error| failed(&error))?;
+    let mut all: Vec<Listed> = here.iter().map(|run| listed(&runs.open(run), run.as_str())).collect();
+    if mirrored {
+        let known: BTreeSet<&str> = here.iter().map(lifeboat_run::RunId::as_str).collect();
+        let there = mirror(context)?.runs().map_err(|error| failed(&error))?;
+        let only_there = there.iter().filter(|run| !known.contains(run.as_str()));
+        all.extend(only_there.map(|run| Listed {
+            run: run.to_string(),
+            title: None,
+            status: None,
+            is_here: false,
+        }));
+    }
+    all.sort_by(|a, b| b.run.cmp(&a.run));
+    context.output.result(|| json!(all.iter().map(document).collect::<Vec<_>>()), |text| say(&all, text))?;
+    Ok(Outcome::Done)
+}
+
+fn listed(folder: &Result<RunFolder, lifeboat_run::FolderError>, run: &str) -> Listed {
+    let state = folder.as_ref().ok().and_then(|folder| state(folder).ok());
+    Listed {
+        run: run.to_owned(),
+        title: state.as_ref().and_then(|state| state.begun.as_ref()).map(|begun| begun.title.clone()),
+        status: Some(state.map_or("its journal cannot be read", |state| status(state.status)).to_owned()),
+        is_here: true,
+    }
+}
+
+fn document(listed: &Listed) -> Value {
+    json!({ "run": listed.run, "title": listed.title, "status": listed.status, "here": listed.is_here })
+}
+
+fn say(all: &[Listed], text: &mut Vec<u8>) -> io::Result<()> {
+    if all.is_empty() {
+        return writeln!(text, "no runs; `lifeboat runbook run FILE` begins one");
+    }
+    for listed in all {
+        let status = listed.status.as_deref().unwrap_or("only in the repository");
+        writeln!(text, "{:<26}  {:<26}  {}", listed.run, status, listed.title.as_deref().unwrap_or(""))?;
+    }
+    Ok(())
+}
+
+pub(super) fn show(context: &Context, what: &str) -> Result<Outcome, Failure> {
+    let path = Path::new(what);
+    if path.is_file() { show_runbook(context, path) } else { show_run(context, &find(context, what)?) }
+}
+
+fn state(folder: &RunFolder) -> Result<RunState, Failure> {
+    let story = folder.story().map_err(|error| failed(&error))?;
+    RunState::of(story.records.iter().map(|(record, _)| record))
+        .map_err(|error| Failure::failed(lifeboat_base::report(&error)))
+}
+
+fn show_run(context: &Context, folder: &RunFolder) -> Result<Outcome, Failure> {
+    let story = folder.story().map_err(|error| failed(&error))?;
+    let state = state(folder)?;
+    let document = folder.document().map_err(|error| failed(&error))?;
+    let runbook = pinned(&document).map_err(|error| Failure::failed(error.to_string()))?;
+    let standing = Standing::of(&state, &runbook, Clock::System.now());
+    let json = || {
+        json!({
+            "run": folder.run(),
+            "folder": folder.path(),
+            "standing": standing,
+            "records": story.records.iter().map(|(record, _)| record).collect::<Vec<_>>(),
+            "void": story.void,
+        })
+    };
+    let lines: Vec<String> = story.records.iter().filter_map(|(record, _)| news(record)).collect();
+    context.output.result(json, |text| {
+        let about = About { run: folder.run(), title: &runbook.title, news: &lines };
+        text.write_all(screen(&about, &standing).as_bytes())?;
+        writeln!(text, "\nwhat steps printed lies in {}", folder.output().display())
+    })?;
+    Ok(Outcome::Done)
+}
+
+fn show_runbook(context: &Context, file: &Path) -> Result<Outcome, Failure> {
+    let (text, runbook) = read(context, file)?;
+    let today = Clock::System.now().to_jiff().to_zoned(jiff::tz::TimeZone::system()).date();
+    let findings = lint(&runbook, &text, today);
+    context.output.result(
+        || json!({ "runbook": runbook, "findings": findings }),
+        |text| say_runbook(&runbook, &findings, text),
+    )?;
+    Ok(Outcome::Done)
+}
+
+fn say_runbook(runbook: &Runbook, findings: &[Finding], text: &mut Vec<u8>) -> io::Result<()> {
+    writeln!(text, "{}", runbook.title)?;
+    for (name, input) in &runbook.front.inputs {
+        let default =
+            input.default.as_ref().map_or("must be told".to_owned(), |value| format!("default {value}"));
+        let description = input.description.as_deref().unwrap_or("");
+        writeln!(text, "  input {name}: {}, {default}  {description}", kind(input.kind))?;
+    }
+    writeln!(text)?;
+    for step in runbook.steps.iter().filter(|step| step.role == Role::Forward) {
+        say_step(step, text)?;
+    }
+    let aside = runbook.steps.iter().filter(|step| step.role != Role::Forward);
+    for step in aside {
+        let role = if step.role == Role::Undo { "undo" } else { "probe" };
+        writeln!(text, "  {role:<6} {:<20} {}", step.id.as_str(), step.title)?;
+    }
+    for finding in findings {
+        writeln!(text, "line {:>3}  {}  [{}]", finding.line, finding.what, finding.rule)?;
+        if let Some(hint) = &finding.hint {
+            writeln!(text, "          {hint}")?;
+        }
+    }
+    Ok(())
+}
+
+fn kind(kind: lifeboat_runbook::InputKind) -> String {
+    serde_json::to_value(kind).ok().and_then(|value| value.as_str().map(str::to_owned)).unwrap_or_default()
+}
+
+fn say_step(step: &Step, text: &mut Vec<u8>) -> io::Result<()> {
+    let by = match &step.action {
+        Action::Person { .. } => "person",
+        _ if step.is_check => "check",
+        Action::Bash { .. } => "bash",
+        Action::Sql { .. } => "sql",
+        Action::Http { .. } => "http",
+        Action::Lifeboat { .. } => "lifeboat",
+    };
+    writeln!(text, "  {by:<8} {:<20} {}", step.id.as_str(), step.title)?;
+    let mut notes = Vec::new();
+    if !step.needs.is_empty() {
+        let needs: Vec<&str> = step.needs.iter().map(lifeboat_runbook::StepId::as_str).collect();
+        notes.push(format!("after {}", needs.join(", ")));
+    }
+    if let Some(approval) = &step.approval {
+        notes.push(format!("{} of role {} must agree", approval.quorum, approval.role));
+    }
+    notes.extend(match (&step.undo, &step.repeat) {
+        (Undo::By(block), _) => Some(format!("undone by {block}")),
+        (Undo::Impossible { .. }, Repeat::Never) => Some("NO WAY BACK, and never twice".to_owned()),
+        (Undo::Impossible { .. }, _) => Some("no way back".to_owned()),
+        (Undo::Nothing, _) => None,
+    });
+    if notes.is_empty() { Ok(()) } else { writeln!(text, "           {:<20} {}", "", notes.join("; ")) }
+}
