@@ -113,7 +113,8 @@ fn take(
     Ok(taken(&report))
 }
 
-fn taken(report: &ProtectReport) -> Done {
+/// A snapshot that was taken.
+pub(crate) fn taken(report: &ProtectReport) -> Done {
     let (stats, left_out) = (&report.published.snapshot.stats, report.left_out.count + report.torn.count);
     let detail = json!({
         "snapshot": report.published.id.to_string(),

@@ -1,11 +1,12 @@
 //! Streams: one supervisor a continuously protected dataset. A follower that ends is started again, after a
 //! pause that grows; it ends for good only when it is told to.
 
+use crate::evidence;
 use crate::house::House;
-use crate::jobs::planned;
+use crate::jobs::{Done, planned, taken};
 use crate::lead::Lead;
 use crate::means::Trouble;
-use crate::task::is_shared;
+use crate::task::{TaskKey, TaskKind, is_shared};
 use lifeboat_base::Secret;
 use lifeboat_base::clock::Stopwatch;
 use lifeboat_plan::{Ack, DatasetPlan, Mode};
@@ -90,9 +91,7 @@ fn supervise(house: &House, lead: &Arc<Lead>, dataset: &str, stop: &AtomicBool) 
     let mut pause = FIRST_PAUSE;
     while !stop.load(Ordering::Relaxed) {
         let watch = Stopwatch::start();
-        let ended = prepare(house, lead, dataset).and_then(|plan| {
-            follow(&plan, stop, &mut |news| hear(house, dataset, news)).map_err(|e| Trouble::of(&e))
-        });
+        let ended = prepare(house, lead, dataset).and_then(|plan| follow_one(house, dataset, &plan, stop));
         if stop.load(Ordering::Relaxed) {
             break;
         }
@@ -107,6 +106,39 @@ fn supervise(house: &House, lead: &Arc<Lead>, dataset: &str, stop: &AtomicBool) 
         pause = (pause * 2).min(LONGEST_PAUSE);
     }
     house.live.stream_ended(dataset);
+}
+
+/// Follows, and leaves a receipt of each snapshot that is taken meanwhile.
+fn follow_one(house: &House, dataset: &str, plan: &FollowPlan, stop: &AtomicBool) -> Result<(), Trouble> {
+    let key = TaskKey { kind: TaskKind::Snapshot, subject: dataset.to_owned() };
+    let mut snapshot = None;
+    // A receipt takes as long as the repository does: the status does not wait for it.
+    std::thread::scope(|scope| {
+        let followed = follow(plan, stop, &mut |news| {
+            if let FollowNews::SnapshotBegun = &news {
+                snapshot = evidence::begin(house, &key);
+            }
+            if let Some(done) = taken_or_not(&news) {
+                let (begun, key) = (snapshot.take(), &key);
+                scope.spawn(move || evidence::end(house, key, begun, &done));
+            }
+            hear(house, dataset, news);
+        });
+        followed.map_err(|error| Trouble::of(&error))
+    })
+}
+
+/// How a snapshot ended that a follower took.
+fn taken_or_not(news: &FollowNews) -> Option<Done> {
+    match news {
+        FollowNews::SnapshotTaken(report) => {
+            let mut done = taken(report);
+            done.detail["took_seconds"] = json!(report.took.as_secs_f64());
+            Some(done)
+        }
+        FollowNews::SnapshotFailed(error) => Some(Done::of_trouble(&Trouble::of(&**error))),
+        _ => None,
+    }
 }
 
 /// Sleeps, unless it is told to stop.

@@ -208,6 +208,10 @@ fn what_is_followed_is_restored_to_any_transaction() {
     std::fs::remove_dir_all(beside.cluster.data()).unwrap();
     following.until(|event| event["event"] == "disconnected");
     following.stop();
+    let listed = beside.json(&["evidence", "list", "--kind", "backup", "--dataset", "app"]);
+    let [receipt] = listed["receipts"].as_array().unwrap().as_slice() else { panic!("{listed:#}") };
+    let receipt = &receipt["receipt"];
+    assert_eq!((&receipt["outcome"], &receipt["who"]), (&"done".into(), &"operator".into()), "{receipt:#}");
 
     let point = format!("xid:{}", xid.trim());
     let proofs = beside.json(&["prove", "app", "--at", &point, "--before"]);

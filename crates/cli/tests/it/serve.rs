@@ -410,6 +410,20 @@ fn strike(leader: &mut Serving, fault: Fault, random: &mut Random) {
 }
 
 #[test]
+fn a_snapshot_that_a_stream_takes_leaves_a_receipt() {
+    let Some(two) = Two::new() else { return };
+    let mut serving = two.serve("a", "");
+    let taken = serving.until(|event| event["event"] == "base-taken");
+    serving.stop();
+    let listed = two.place.json(&["evidence", "list", "--kind", "backup", "--dataset", "app"]);
+    let id = taken["detail"]["snapshot"].as_str().unwrap();
+    let receipts = listed["receipts"].as_array().unwrap();
+    let of_it = receipts.iter().map(|one| &one["receipt"]).find(|receipt| receipt.to_string().contains(id));
+    let receipt = of_it.unwrap_or_else(|| panic!("{listed:#}"));
+    assert_eq!((&receipt["outcome"], &receipt["who"]), (&"done".into(), &"serve".into()), "{receipt:#}");
+}
+
+#[test]
 #[expect(clippy::print_stderr, reason = "how long takeovers took is what the run is for")]
 fn one_of_two_leads_through_kills_and_freezes() {
     let Some(two) = Two::new() else { return };
