@@ -11,14 +11,19 @@ use crate::event::{Event, Record};
 use crate::ids::{Generation, RunId};
 use crate::journal::{BEGINNING, FileMedium, JournalError, Line, Medium, read};
 use lifeboat_base::Hint;
+use lifeboat_base::clock::Stopwatch;
 use lifeboat_base::crashsafe::{self, CrashsafeError, Creation};
 use lifeboat_evidence::{Digest, canonical};
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 const DOCUMENT: &str = "runbook.md";
 const OUTPUT: &str = "output";
 const INBOX: &str = "inbox";
+/// A lock that is let go within so long was held by nobody who executes the run.
+const LOCK_PATIENCE: Duration = Duration::from_secs(2);
+const LOCK_AGAIN: Duration = Duration::from_millis(10);
 
 /// A folder of a run that cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -243,7 +248,7 @@ impl RunFolder {
     /// [`FolderError::Busy`] where another process has it, [`FolderError::HalfTaken`] where nobody does.
     pub(crate) fn lock(&self) -> Result<(FileMedium, Story), FolderError> {
         let newest = self.newest()?;
-        let mut medium = self.lock_generation(newest)?;
+        let mut medium = self.lock_patiently(newest)?;
         let story = self.story()?;
         if story.newest != newest {
             return Err(FolderError::Busy(self.run.clone()));
@@ -258,6 +263,19 @@ impl RunFolder {
             medium.append(b"\n")?;
         }
         Ok((medium, story))
+    }
+
+    /// A process that a killed executor was about to start shares its lock until it finds that its parent is gone.
+    fn lock_patiently(&self, generation: Generation) -> Result<FileMedium, FolderError> {
+        let watch = Stopwatch::start();
+        loop {
+            match self.lock_generation(generation) {
+                Err(FolderError::Busy(_)) if watch.elapsed() < LOCK_PATIENCE => {
+                    std::thread::sleep(LOCK_AGAIN)
+                }
+                locked => return locked,
+            }
+        }
     }
 
     fn lock_generation(&self, generation: Generation) -> Result<FileMedium, FolderError> {

@@ -4,19 +4,23 @@
 //! occupying the next slot. From then on the other executor stops before it acts. Whether it acted before, nobody can
 //! see where a step that may be done once is open, or where the run is not mirrored: then a person has to state that
 //! it is stopped.
+//!
+//! Failpoints: `run::claimed` (the next generation is claimed here, and nothing recorded), `run::occupied` (its slot in
+//! the mirror is occupied, and nothing recorded here).
 
 use crate::engine::{Compile, Executor, House, Threads, begun, mirror_of};
 use crate::error::RunError;
 use crate::event::{Act, Again, Begun, Event, Record, TakenOver};
 use crate::folder::{FolderError, RunFolder, Runs, Story};
 use crate::ids::{Generation, RunId};
-use crate::journal::{self, BEGINNING, Line, Medium};
+use crate::journal::{self, BEGINNING, JournalError, Line, Medium};
 use crate::mirror::ship::{create, last};
 use crate::mirror::{Mirror, Slot};
 use crate::state::RunState;
 use crate::status::StepStatus;
 use crate::time::RunTime;
 use lifeboat_evidence::Digest;
+use std::path::Path;
 
 /// What a person says about the other executor.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,6 +48,7 @@ impl Executor {
         let mirror = mirror_of(&house, &begun)?;
         require_statement(&begun, &before, statement.as_ref())?;
         let (generation, mut medium) = folder.claim()?;
+        reach("run::claimed")?;
         // Only now: what the other recorded before the claim is all there, and after it the other stops.
         let mut story = folder.story()?;
         require_statement(&begun, &story, statement.as_ref())?;
@@ -57,12 +62,18 @@ impl Executor {
         if let Some(mirror) = &mirror {
             occupy(&**mirror, run, &story, &line)?;
         }
+        reach("run::occupied")?;
         medium.append(&line.bytes)?;
         let confirmed = if mirror.is_some() { line.number } else { 0 };
         story.records.push((record, line));
         story.newest = generation;
         Self::go_on(folder, medium, story, house, compile, confirmed, Box::new(Threads::default()))
     }
+}
+
+fn reach(failpoint: &'static str) -> Result<(), RunError> {
+    let reached = lifeboat_base::failpoint::reach(failpoint);
+    Ok(reached.map_err(|error| JournalError::io("take over", Path::new("the run"), error))?)
 }
 
 fn takeover_line(

@@ -96,11 +96,11 @@ impl Asked {
     #[track_caller]
     fn statement(&mut self) -> Statement {
         let waiting = self.tried.executor.standing().waiting;
-        let statements = waiting.into_iter().filter_map(|waiting| match waiting {
+        let mut statements = waiting.into_iter().filter_map(|waiting| match waiting {
             Waiting::Approval { statement, .. } => Some(statement),
             _ => None,
         });
-        statements.last().unwrap()
+        statements.next_back().unwrap()
     }
 
     fn ask(&self, signed: Signed) {

@@ -1,6 +1,7 @@
 //! Runs as a whole, on a real disk, with real scripts.
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
+#![expect(clippy::disallowed_methods, reason = "what tests write need not outlive them")]
 
 mod any_runbook;
 mod backward;

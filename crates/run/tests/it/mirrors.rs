@@ -3,7 +3,7 @@
 use super::*;
 use lifeboat_base::Hint;
 use lifeboat_run::event::{Act, Again, Ended, Ending, Event};
-use lifeboat_run::mirror::{FolderMirror, MemoryMirror, Mirror, Slot};
+use lifeboat_run::mirror::{Created, FolderMirror, MemoryMirror, Mirror, MirrorError, Slot};
 use lifeboat_run::{
     Carried, Carriers, Carry, FolderError, Order, Request, RunStatus, Stop, StoppedStatement,
 };
@@ -381,4 +381,97 @@ fn what_was_recorded_while_the_mirror_was_away_arrives_after_a_restart() {
     let executor = Executor::resume(&runs, &run, mirrored(&away), &compile_bytes).unwrap();
     wait_for_slot(&away, &run, number);
     drop(executor);
+}
+
+/// Where a process of its own finds the run that it takes over.
+const PLACE: &str = "LIFEBOAT_TEST_TAKEOVER_PLACE";
+
+fn here(place: &Path) -> House {
+    House { mirror: Some(Arc::new(FolderMirror::new(&place.join("mirror")))), ..house() }
+}
+
+#[test]
+#[ignore = "started by another as a process of its own"]
+fn child() {
+    let place = std::path::PathBuf::from(std::env::var(PLACE).unwrap());
+    let runs = Runs::within(&place);
+    let run = runs.list().unwrap()[0].clone();
+    Executor::take_over(&runs, &run, here(&place), &compile_bytes, None).unwrap();
+}
+
+/// Who takes over is killed after the claim, or after the slot is occupied; the next who does goes on.
+#[test]
+fn a_takeover_that_is_killed_is_taken_over_and_not_resumed() {
+    for failpoint in ["run::claimed", "run::occupied"] {
+        let place = tempfile::tempdir().unwrap();
+        let runs = Runs::within(place.path());
+        let text = "# R\n\n- [ ] look {step=look}\n";
+        let mut executor = Executor::begin_run(&runs, here(place.path()), begin(text, &[])).unwrap();
+        assert_eq!(drive(&mut executor).unwrap(), Rest::Waiting);
+        let run = runs.list().unwrap()[0].clone();
+        wait_for_slot(&FolderMirror::new(&place.path().join("mirror")), &run, 2);
+        drop(executor);
+        let output = std::process::Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "mirrors::child", "--ignored", "--test-threads=1"])
+            .env(PLACE, place.path())
+            .env("LIFEBOAT_FAILPOINTS", format!("{failpoint}=kill"))
+            .output()
+            .unwrap();
+        assert_eq!(output.status.code(), None, "{}", String::from_utf8_lossy(&output.stderr));
+        let refused = Executor::resume(&runs, &run, here(place.path()), &compile_bytes).err().unwrap();
+        assert!(matches!(refused, RunError::Folder(FolderError::HalfTaken(_))), "{failpoint}: {refused}");
+        let mut executor =
+            Executor::take_over(&runs, &run, here(place.path()), &compile_bytes, None).unwrap();
+        let confirm = Request::Confirm { step: id("look"), by: "ann".to_owned(), done: true, note: None };
+        executor.asker().ask(confirm);
+        assert_eq!(drive(&mut executor).unwrap(), Rest::Ended(Ending::Done), "{failpoint}");
+        let story = runs.open(&run).unwrap().story().unwrap();
+        let taken = story.records.iter().filter(|(record, _)| matches!(record.event, Event::TakenOver(_)));
+        assert_eq!(taken.count(), if failpoint == "run::claimed" { 1 } else { 2 });
+    }
+}
+
+/// A mirror that takes what it is given and never answers.
+struct Hanging(MemoryMirror, Mutex<bool>, Condvar);
+
+impl Mirror for Hanging {
+    fn place(&self) -> String {
+        "hanging".to_owned()
+    }
+
+    fn create(&self, slot: &Slot, bytes: &[u8]) -> Result<Created, MirrorError> {
+        if slot.number > 1 {
+            drop(self.2.wait_while(self.1.lock().unwrap(), |hangs| *hangs).unwrap());
+        }
+        self.0.create(slot, bytes)
+    }
+
+    fn read(&self, slot: &Slot) -> Result<Option<Vec<u8>>, MirrorError> {
+        self.0.read(slot)
+    }
+
+    fn runs(&self) -> Result<Vec<RunId>, MirrorError> {
+        self.0.runs()
+    }
+}
+
+#[test]
+fn a_mirror_that_hangs_holds_up_what_may_be_done_once_and_nothing_else() {
+    let mirror = Arc::new(Hanging(MemoryMirror::new(), Mutex::new(true), Condvar::new()));
+    let gate = Gate::default();
+    let house = House {
+        mirror: Some(mirror.clone()),
+        confirm_within: Duration::from_millis(100),
+        ..with(&gate, house())
+    };
+    let mut tried = Tried::begin(TEXT, &[], house);
+    assert_eq!(tried.drive().unwrap(), Rest::Waiting);
+    assert_eq!((gate.times("before"), gate.times("once")), (1, 0));
+    assert!(tried.executor.standing().reason.unwrap().ends_with("it does not answer"));
+    *mirror.1.lock().unwrap() = false;
+    mirror.2.notify_all();
+    wait_for_slot(&mirror.0, &tried.run(), tried.executor.state().number);
+    tried.executor.asker().ask(Request::Resume { by: "ann".to_owned() });
+    assert_eq!(tried.drive().unwrap(), Rest::Ended(Ending::Done));
+    assert_eq!(gate.times("once"), 1);
 }
