@@ -8,7 +8,8 @@ use crate::recording;
 use crate::time::find_point;
 use lifeboat_base::clock::Clock;
 use lifeboat_evidence::Action;
-use lifeboat_plan::{Retain, Span};
+use lifeboat_objects::location::Location;
+use lifeboat_plan::{CopyPlan, Retain, Span};
 use lifeboat_recovery::upkeep::{self, Upkeep, UpkeepOptions};
 use lifeboat_repository::ids::{DatasetName, TicketId};
 use lifeboat_repository::{CheckOptions, CheckReport, Published, Reading};
@@ -132,11 +133,23 @@ pub(crate) fn prune(context: &Context, args: &PruneArgs) -> Result<Outcome, Fail
 fn retention_of(context: &Context, args: &PruneArgs, dataset: &DatasetName) -> Option<Retain> {
     let counts = [args.hourly, args.daily, args.weekly, args.monthly, args.yearly, args.days, args.versions];
     if counts.iter().all(Option::is_none) && args.at_least.is_none() && args.window.is_none() {
-        return context.plan.datasets.get(dataset.as_str()).and_then(|planned| planned.retain);
+        let of_dataset = || context.plan.datasets.get(dataset.as_str()).and_then(|planned| planned.retain);
+        return copy_here(context).and_then(|copy| copy.retain).or_else(of_dataset);
     }
     let [hourly, daily, weekly, monthly, yearly, days, versions] = counts.map(Option::unwrap_or_default);
     let (at_least, window) = (args.at_least, args.window.map(Span::new));
     Some(Retain { hourly, daily, weekly, monthly, yearly, days, versions, at_least, window })
+}
+
+/// The copy of the plan that the repository is, where it is one.
+fn copy_here(context: &Context) -> Option<&CopyPlan> {
+    let whole = |location: Location| match location {
+        Location::Directory(path) => Location::Directory(std::path::absolute(&path).unwrap_or(path)),
+        other => other,
+    };
+    let here = whole(context.location().ok()?);
+    let is_here = |copy: &&CopyPlan| Location::parse(&copy.url).is_ok_and(|location| whole(location) == here);
+    context.plan.copies.iter().find(is_here)
 }
 
 fn prune_text(done: &Upkeep, dry_run: bool, text: &mut Vec<u8>) -> std::io::Result<()> {

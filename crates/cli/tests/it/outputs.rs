@@ -254,6 +254,33 @@ fn snapshots_are_copied() {
 }
 
 #[test]
+fn a_copy_is_pruned_by_the_rules_that_the_plan_has_for_it() {
+    let place = Place::with_snapshot();
+    let origin = place.root().join("repo");
+    let init = ["repo", "init", "-r", "copy", "--copy-of", origin.to_str().unwrap(), "--no-recovery-key"];
+    let mut init = place.command(&init);
+    init.env("LIFEBOAT_KEY", "env:LIFEBOAT_PASSPHRASE").env("LIFEBOAT_ORIGIN_PASSPHRASE", PASSPHRASE);
+    Ran::of(&mut init).expect(0);
+    for text in ["second", "third"] {
+        place.write("tree/a.txt", text);
+        place.backup();
+    }
+    place.ok(&["copy", "--to", "copy", "--to-key", "env:LIFEBOAT_PASSPHRASE"]);
+    let plan = "[datasets.tree]\nstore = \"./tree\"\nretain = { versions = 3 }\n";
+    let retain = |copy: &str| format!("{plan}[[copies]]\nurl = \"{copy}\"\nretain = {{ versions = 1 }}\n");
+    let forgotten = |place: &Place| {
+        let prune = ["prune", "--dry-run", "-r", "copy", "--key", "env:LIFEBOAT_PASSPHRASE"];
+        place.json(&prune)["forgotten"].as_array().unwrap().len()
+    };
+    place.write("lifeboat.toml", plan);
+    assert_eq!(forgotten(&place), 0);
+    place.write("lifeboat.toml", retain("file:./copy"));
+    assert_eq!(forgotten(&place), 2);
+    place.write("lifeboat.toml", retain("file:./elsewhere"));
+    assert_eq!(forgotten(&place), 0);
+}
+
+#[test]
 fn a_plan_names_repository_and_datasets() {
     let place = Place::with_snapshot();
     place.write("tree/x.tmp", "left out");
