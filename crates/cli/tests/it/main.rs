@@ -22,6 +22,7 @@ mod place;
 mod postgres;
 mod rehearsal;
 mod remote;
+mod runbook;
 mod serve;
 mod spool;
 mod status;

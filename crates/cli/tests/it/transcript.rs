@@ -62,6 +62,7 @@ impl<'p> Transcript<'p> {
             .replace(&format!("  {host}  "), "  [HOST]  ")
             .replace(&format!(" on {host}  "), " on [HOST]  ")
             .replace(&format!("({host})"), "([HOST])")
+            .replace(&format!(" on {host}\n"), " on [HOST]\n")
             .replace(&format!(" {uid:>5} {gid:>5} "), " [UID] [GID] ");
         let text: String = text.lines().map(|line| filter_line(line) + "\n").collect();
         text.trim_end_matches('\n').to_owned()
@@ -184,7 +185,7 @@ fn measure(before: &str, word: &str, after: &str) -> Option<(&'static str, usize
     let unit = &unit[..unit.find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(unit.len())];
     let (used, next) = (1 + unit.len(), &after[1 + unit.len()..]);
     match unit {
-        "s" | "ms" => Some(("[DURATION]", used)),
+        "s" | "ms" | "min" => Some(("[DURATION]", used)),
         "B" | "kB" | "MB" => {
             let followers =
                 [" new", " deleted", " rewritten", " would be freed", " needed", " stored", " per second"];
@@ -208,6 +209,8 @@ fn filter_word(word: &str) -> String {
         8 if hex => "[SHORT]",
         _ if trimmed.starts_with("LIFEBOAT-") && trimmed.len() > 60 => "[RECOVERY-KEY]",
         _ if is_time(trimmed) => "[TIME]",
+        _ if is_clock(trimmed) => "[AT]",
+        _ if is_run(trimmed) => "[RUN]",
         37 if trimmed.starts_with("slot:") => "slot:[ID]",
         _ if trimmed.starts_with("lifeboat-") && trimmed.len() == 25 => "lifeboat-[RANDOM]",
         _ => return word.to_owned(),
@@ -215,8 +218,23 @@ fn filter_word(word: &str) -> String {
     format!("{replacement}{tail}")
 }
 
+fn shape(word: &str) -> String {
+    word.chars().map(|c| if c.is_ascii_digit() { '0' } else { c }).collect()
+}
+
+/// A time of the day in UTC.
+fn is_clock(word: &str) -> bool {
+    shape(word) == "00:00:00Z"
+}
+
+/// The name of a run: when it was begun, and eight digits.
+fn is_run(word: &str) -> bool {
+    word.split_once('-')
+        .is_some_and(|(begun, digits)| shape(begun) == "00000000t000000z" && digits.len() == 8)
+}
+
 /// RFC 3339 in UTC, with the colons within.
 fn is_time(word: &str) -> bool {
-    let shape: String = word.chars().map(|c| if c.is_ascii_digit() { '0' } else { c }).collect();
+    let shape = shape(word);
     shape.starts_with("0000-00-00T00:00:00") && shape.ends_with('Z')
 }

@@ -17,6 +17,7 @@ use serde_json::json;
 use std::collections::VecDeque;
 use std::io::{self, BufRead, IsTerminal};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 /// So many of the newest things that happened are on the screen.
@@ -25,8 +26,13 @@ const NEWS: usize = 8;
 const LOOK: Duration = Duration::from_millis(100);
 /// Clears a terminal and goes to its beginning (ECMA-48: ED 2, CUP).
 const CLEAR: &str = "\u{1b}[2J\u{1b}[H";
-const HELP: &str = "type: done STEP · failed STEP WHY · skip STEP WHY · again STEP WHY · happened STEP WHY\n      \
-                    not-happened STEP WHY · pause WHY · continue · abort WHY · (agree: lifeboat runbook approve)";
+/// Saves where the cursor is and goes to the beginning; goes back there (DEC: DECSC, CUP, DECRC).
+const IN_PLACE: (&str, &str) = ("\u{1b}7\u{1b}[H", "\u{1b}8");
+/// Clears to the end of the line (ECMA-48: EL).
+const REST_OF_LINE: &str = "\u{1b}[K";
+const HELP: &str = "type  done STEP · failed STEP WHY · skip STEP WHY · again STEP WHY\n      \
+                    happened STEP WHY · not-happened STEP WHY · pause WHY · continue\n      \
+                    abort WHY          (to agree: lifeboat runbook approve)";
 
 /// What a run shows of itself as it goes on.
 struct Shown<'a> {
@@ -35,6 +41,10 @@ struct Shown<'a> {
     run: RunId,
     is_screen: bool,
     news: VecDeque<String>,
+    /// What is wrong with what was typed last.
+    notice: Arc<Mutex<String>>,
+    /// What is on the screen.
+    drawn: String,
 }
 
 pub(super) fn drive(
@@ -46,10 +56,12 @@ pub(super) fn drive(
     let run = executor.state().begun.as_ref().map(|begun| begun.run.clone());
     let run = run.ok_or_else(|| Failure::failed("the run has no beginning".to_owned()))?;
     let is_screen = io::stdout().is_terminal() && !context.output.json;
-    let mut shown = Shown { context, runbook, run, is_screen, news: VecDeque::new() };
+    let (news, notice) = (VecDeque::new(), Arc::<Mutex<String>>::default());
+    let mut shown =
+        Shown { context, runbook, run, is_screen, news, notice: notice.clone(), drawn: String::new() };
     let who = super::person(args.by.as_deref())?;
     if is_screen && io::stdin().is_terminal() {
-        listen(executor.asker(), who.clone());
+        listen(executor.asker(), who.clone(), notice);
     } else {
         context.output.note(&format!("run {}", shown.run));
     }
@@ -118,11 +130,25 @@ impl Shown<'_> {
         screen(&About { run: &self.run, title: &self.runbook.title, news }, standing)
     }
 
+    /// Draws what has changed. What is being typed below stays where it is, unless the screen has other lines now.
     fn show(&mut self, standing: &Standing) {
-        if self.is_screen {
-            let text = self.text(standing);
-            let _ = write_stdout(format!("{CLEAR}{text}\n{HELP}\n> ").as_bytes());
+        if !self.is_screen {
+            return;
         }
+        let notice = self.notice.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let text = format!("{}\n{HELP}\n{notice}", self.text(standing));
+        if text == self.drawn {
+            return;
+        }
+        let has_same_lines = text.lines().count() == self.drawn.lines().count();
+        let drawing = if has_same_lines && !self.drawn.is_empty() {
+            let lines: String = text.lines().map(|line| format!("{line}{REST_OF_LINE}\n")).collect();
+            format!("{}{lines}{}", IN_PLACE.0, IN_PLACE.1)
+        } else {
+            format!("{CLEAR}{text}\n> ")
+        };
+        let _ = write_stdout(drawing.as_bytes());
+        self.drawn = text;
     }
 
     /// Where it is in the end.
@@ -142,16 +168,20 @@ impl Shown<'_> {
 }
 
 /// Passes on what is typed. It waits for input, which nothing can end: so it is never waited for.
-fn listen(asker: Asker, who: String) {
+fn listen(asker: Asker, who: String, notice: Arc<Mutex<String>>) {
     std::thread::spawn(move || {
         for line in io::stdin().lock().lines().map_while(Result::ok) {
-            match request(&line, &who) {
-                Ok(Some(request)) => asker.ask(request),
-                Ok(None) => {}
-                Err(why) => {
-                    let _ = write_stdout(format!("{why}\n> ").as_bytes());
+            let said = match request(&line, &who) {
+                Ok(Some(request)) => {
+                    asker.ask(request);
+                    String::new()
                 }
-            }
+                Ok(None) => String::new(),
+                Err(why) => format!("{:.70}: {why}", line.trim()),
+            };
+            // Another line, so that the screen is drawn anew below what was typed.
+            let mut notice = notice.lock().unwrap_or_else(PoisonError::into_inner);
+            *notice = if notice.ends_with('\n') { said } else { said + "\n" };
         }
     });
 }
