@@ -50,6 +50,9 @@ pub(crate) const KNOWN: &[(&str, &[Bearer])] = &[
     ("by", &[Check, Person]),
 ];
 
+/// There are not so many that differ.
+const MAX_ATTRIBUTES: usize = 50;
+
 /// One attribute as it is written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Attribute {
@@ -80,6 +83,9 @@ impl Attributes {
             rest = rest.trim_start();
             if let Some(behind) = rest.strip_prefix('}') {
                 return Ok((Self { line, list }, behind));
+            }
+            if list.len() == MAX_ATTRIBUTES {
+                return Err(format!("there are more than {MAX_ATTRIBUTES} attributes"));
             }
             let (attribute, behind) = attribute(rest)?;
             list.push(attribute);

@@ -2,7 +2,7 @@
 //! Knows what CommonMark says and what attributes look like, and nothing of what they mean.
 
 use crate::attributes::Attributes;
-use crate::fault::Found;
+use crate::fault::{Found, cut};
 use crate::mark::{at_the_end, attributes_of, is_closed};
 use pulldown_cmark::{CodeBlockKind, Event, HeadingLevel, Options, Parser, Tag, TagEnd};
 use std::ops::Range;
@@ -65,6 +65,9 @@ fn front(text: &str, found: &mut Found) -> (Option<(String, u32)>, usize) {
     found.hinted(1, "the front matter does not end", "Write a line `---` behind it.");
     (None, text.len())
 }
+
+/// So much of a heading is kept: every step below it has it.
+const LONGEST_HEADING: usize = 200;
 
 /// Which line a byte is in.
 #[derive(Debug, Default)]
@@ -188,7 +191,7 @@ impl<'t, 'f> Walk<'t, 'f> {
     }
 
     fn heading(&mut self, level: HeadingLevel) {
-        let text = joined(&std::mem::take(&mut self.inline));
+        let text = cut(&joined(&std::mem::take(&mut self.inline)), LONGEST_HEADING);
         if self.document.title.is_none() {
             self.document.title = Some(text);
             return;
@@ -321,10 +324,7 @@ fn first_sentence(text: &str) -> String {
     const LONGEST: usize = 120;
     let end = text.find(". ").or_else(|| text.find(": ")).unwrap_or(text.len());
     let sentence = text[..end].trim_end_matches(['.', ':', ' ']);
-    match sentence.char_indices().nth(LONGEST) {
-        Some((cut, _)) => format!("{}…", sentence[..cut].trim_end()),
-        None => sentence.to_owned(),
-    }
+    cut(sentence, LONGEST)
 }
 
 #[cfg(test)]

@@ -10,6 +10,9 @@ use crate::values;
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
 
+/// So many needs may all steps have together.
+const MAX_NEEDS: usize = 200_000;
+
 /// Where each step stands, by its name.
 pub(crate) type Places<'d> = HashMap<&'d str, usize>;
 
@@ -30,6 +33,7 @@ pub(crate) fn graph(drafts: &[Draft], front: &Front, found: &mut Found) -> Graph
     weave.find_servants();
     let roles: Vec<Role> = weave.servants.iter().map(Servant::role).collect();
     let mut needs = weave.needs(&roles);
+    weave.too_many(&mut needs);
     weave.values(&roles, &mut needs);
     let order = weave.order(&needs);
     Graph { roles, needs, order }
@@ -160,6 +164,19 @@ impl<'a> Weave<'a> {
             before = Some(at);
         }
         all
+    }
+
+    /// Says where all steps together need more than can be followed for each of them.
+    fn too_many(&mut self, needs: &mut [Vec<usize>]) {
+        let mut count = 0;
+        let last = needs.iter().position(|needs| {
+            count += needs.len();
+            count > MAX_NEEDS
+        });
+        if let Some(last) = last {
+            self.fault(last, format!("together the steps need more than {MAX_NEEDS} others"));
+            needs[last..].iter_mut().for_each(Vec::clear);
+        }
     }
 
     fn need(&mut self, at: usize, name: &StepId, roles: &[Role]) -> Option<usize> {

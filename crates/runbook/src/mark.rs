@@ -46,13 +46,14 @@ pub(crate) fn at_the_end(raw: &str, line: u32) -> Result<(usize, Attributes), St
         let is_apart = raw[..*at].chars().next_back().is_none_or(char::is_whitespace);
         is_apart && is_attribute(&raw[at + 1..])
     });
+    let last_name = raw.rfind("step=");
     for at in candidates {
         match Attributes::parse(&raw[at..], line) {
             Ok((attributes, behind)) if behind.trim().is_empty() => return Ok((at, attributes)),
             Ok((attributes, _)) if attributes.has("step") => {
                 return Err("attributes stand at the end of the item".to_owned());
             }
-            Err(what) if raw.trim_end().ends_with('}') || raw[at..].contains("step=") => return Err(what),
+            Err(what) if raw.trim_end().ends_with('}') || last_name > Some(at) => return Err(what),
             Ok(_) | Err(_) => {}
         }
     }

@@ -12,7 +12,8 @@ use crate::step::{
 };
 use crate::template;
 use crate::values::{self, Repeatable};
-use lifeboat_plan::{Span, nearest};
+use lifeboat_plan::Span;
+use std::collections::BTreeSet;
 
 /// A step is stopped after so long, unless it says otherwise.
 const TIMEOUT: Span = Span::from_secs(10 * 60);
@@ -195,8 +196,9 @@ impl Settle<'_> {
             ["facts", "bounds", "expires"].into_iter().for_each(|key| self.only_with(key, "approve"));
             return None;
         }
-        let facts = self.read("facts", |text| values::items(text).map(fact).collect()).unwrap_or_default();
-        let bounds = self.read("bounds", |text| values::items(text).map(bound).collect()).unwrap_or_default();
+        let facts = self.read("facts", |text| values::items(text)?.map(fact).collect()).unwrap_or_default();
+        let bounds =
+            self.read("bounds", |text| values::items(text)?.map(bound).collect()).unwrap_or_default();
         let expires = self.read("expires", values::span).unwrap_or(EXPIRES);
         let (quorum, role) = self.read("approve", values::approvers)?;
         let approval = Approval { role, quorum, facts, bounds, expires };
@@ -206,12 +208,14 @@ impl Settle<'_> {
 
     fn bound_twice(&mut self, approval: &Approval) {
         let facts = approval.facts.iter().chain(approval.bounds.iter().map(|bound| &bound.fact));
-        let names: Vec<&str> = facts.map(|fact| fact.name.as_str()).collect();
-        for (n, name) in names.iter().enumerate() {
-            if names[..n].contains(name) && approval.facts.iter().any(|fact| fact.name == *name) {
-                self.fault(format!("`{name}` is agreed to twice"));
-            }
-        }
+        let exact: BTreeSet<&str> = approval.facts.iter().map(|fact| fact.name.as_str()).collect();
+        let mut seen = BTreeSet::new();
+        let twice: Vec<String> = facts
+            .map(|fact| fact.name.as_str())
+            .filter(|name| !seen.insert(*name) && exact.contains(name))
+            .map(|name| format!("`{name}` is agreed to twice"))
+            .collect();
+        twice.into_iter().for_each(|what| self.fault(what));
     }
 
     fn action(&mut self, content: &Content) -> Option<Action> {
@@ -246,11 +250,8 @@ impl Settle<'_> {
         }
         if !LANGUAGES.contains(&language) {
             let what = format!("{language:?} is no language that can be carried out");
-            let hint = nearest(language, LANGUAGES.iter().copied()).map_or_else(
-                || format!("These can: {}.", LANGUAGES.join(", ")),
-                |near| format!("Did you mean `{near}`?"),
-            );
-            self.found.hinted(self.line, what, hint);
+            let otherwise = format!("These can: {}.", LANGUAGES.join(", "));
+            self.found.unknown_or(self.line, what, language, LANGUAGES.iter().copied(), otherwise);
             return None;
         }
         Some(language)
@@ -281,18 +282,14 @@ impl Settle<'_> {
 
     /// Says which references are to values that are not passed.
     fn refers(&mut self, action: &Action, passed: &[Passed]) {
-        let is_passed = |name: &str| passed.iter().any(|passed| passed.name == name);
-        for name in names_in(action).into_iter().filter(|name| !is_passed(name)) {
+        let known: BTreeSet<&str> = passed.iter().map(|passed| passed.name.as_str()).collect();
+        for name in names_in(action).iter().filter(|name| !known.contains(name.as_str())) {
             let what = format!("`{name}` is used here, and not passed");
-            let near = nearest(&name, passed.iter().map(|passed| passed.name.as_str()));
-            let hint = near.map_or_else(
-                || format!("Pass it: pass={name}, or pass={name}=STEP.OUTPUT."),
-                |near| format!("Did you mean `{near}`?"),
-            );
-            self.found.hinted(self.line, what, hint);
+            let otherwise = format!("Pass it: pass={name}, or pass={name}=STEP.OUTPUT.");
+            self.found.unknown_or(self.line, what, name, known.iter().copied(), otherwise);
         }
         match action {
-            Action::Sql { script, .. } => self.raw_sql(script, passed),
+            Action::Sql { script, .. } => self.raw_sql(script, &known),
             Action::Http { request } if texts_of(request).any(template::is_open) => {
                 self.fault("a ${ is not closed");
             }
@@ -301,13 +298,13 @@ impl Settle<'_> {
     }
 
     /// `:name` without quotation marks is nothing here, where psql would paste the value in as it is.
-    fn raw_sql(&mut self, script: &str, passed: &[Passed]) {
+    fn raw_sql(&mut self, script: &str, passed: &BTreeSet<&str>) {
         let bare = template::bare_sql(script);
         for (at, _) in bare.match_indices(':') {
             let end = |c: char| !(c.is_ascii_alphanumeric() || matches!(c, '_' | '-'));
             let name = bare[at + 1..].split(end).next().unwrap_or_default();
             let is_cast = bare[..at].ends_with(':');
-            if !is_cast && passed.iter().any(|passed| passed.name == name) {
+            if !is_cast && passed.contains(name) {
                 self.fault(format!(
                     "`:{name}` is not filled in: write :'{name}' for a value, :\"{name}\" for a name"
                 ));

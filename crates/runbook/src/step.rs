@@ -58,13 +58,15 @@ pub struct StepId(String);
 pub struct StepIdError(String);
 
 impl StepId {
+    /// So many letters at the most.
+    pub(crate) const LONGEST: usize = 64;
+
     /// Reads a name.
     ///
     /// # Errors
     /// Where it has other characters than it may have.
     pub fn new(text: &str) -> Result<Self, StepIdError> {
-        const LONGEST: usize = 64;
-        let is_sound = text.len() <= LONGEST
+        let is_sound = text.len() <= Self::LONGEST
             && text.starts_with(|first: char| first.is_ascii_lowercase())
             && text.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-');
         if is_sound { Ok(Self(text.to_owned())) } else { Err(StepIdError(text.to_owned())) }

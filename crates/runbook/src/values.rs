@@ -6,15 +6,22 @@ use crate::step::{Expectation, Output, Passed, Phase, Relation, Source, StepId};
 use lifeboat_plan::{Size, Span, nearest};
 use std::num::NonZeroU32;
 
+/// So long may a list be.
+const MAX_ITEMS: usize = 1_000;
+
 /// The items of a comma-separated list.
-pub(crate) fn items(text: &str) -> impl Iterator<Item = &str> {
-    text.split(',').map(str::trim)
+pub(crate) fn items(text: &str) -> Result<impl Iterator<Item = &str>, String> {
+    let count = text.bytes().filter(|byte| *byte == b',').count() + 1;
+    if count > MAX_ITEMS {
+        return Err(format!("{count} items are more than a list may have, {MAX_ITEMS}"));
+    }
+    Ok(text.split(',').map(str::trim))
 }
 
 /// The names of a list; `none` is no name.
 pub(crate) fn steps(text: &str) -> Result<Vec<StepId>, String> {
     let mut names = Vec::new();
-    for item in items(text) {
+    for item in items(text)? {
         let name = step(item)?;
         if names.contains(&name) {
             return Err(format!("`{item}` stands in the list twice"));
@@ -57,7 +64,7 @@ pub(crate) fn own_name(source: &Source) -> &str {
 /// `a`, `step.output` or `name=either`, comma-separated.
 pub(crate) fn passed(text: &str) -> Result<Vec<Passed>, String> {
     let mut all: Vec<Passed> = Vec::new();
-    for item in items(text) {
+    for item in items(text)? {
         let passed = match item.split_once('=') {
             Some((name, from)) => Passed { name: value_name(name.trim())?, source: source(from.trim())? },
             None => {
@@ -82,7 +89,7 @@ fn variable(name: &str) -> String {
 /// `name` or `name=/pointer`, comma-separated.
 pub(crate) fn outputs(text: &str) -> Result<Vec<Output>, String> {
     let mut all: Vec<Output> = Vec::new();
-    for item in items(text) {
+    for item in items(text)? {
         let (name, at) = item.split_once('=').map_or((item, None), |(name, at)| (name, Some(at)));
         let name = value_name(name.trim())?;
         if all.iter().any(|other| variable(&other.name) == variable(&name)) {
@@ -188,7 +195,11 @@ fn one_of<T: Copy>(text: &str, what: &str, known: &[(&str, T)]) -> Result<T, Str
     let names = || known.iter().map(|(name, _)| *name);
     known.iter().find(|(name, _)| *name == text).map(|(_, value)| *value).ok_or_else(|| {
         let all = names().collect::<Vec<_>>().join(", ");
-        let meant = nearest(text, names()).map(|near| format!("; did you mean {near}?")).unwrap_or_default();
+        let meant = Some(text)
+            .filter(|text| text.len() <= StepId::LONGEST)
+            .and_then(|text| nearest(text, names()))
+            .map(|near| format!("; did you mean {near}?"))
+            .unwrap_or_default();
         format!("{text:?} is no {what}: it is one of {all}{meant}")
     })
 }

@@ -10,13 +10,14 @@ use crate::template::bare_sql;
 
 /// A step that destroys has somebody's consent, and a check before it.
 pub(super) fn destructive(view: &View<'_>, found: &mut Found) {
-    for step in view.forward() {
+    let is_checked = view.before(|step| step.is_check);
+    for (at, step) in view.forward() {
         let Some(what) = destroys(&step.action).or_else(|| promotes(&step.action)) else { continue };
         if step.approval.is_none() {
             let what = format!("does what cannot be taken back ({what}), and nobody agrees to it");
             found.push(Finding::of(Rule::Unapproved, step, what, "Say who does: approve=\"ROLE\"."));
         }
-        if !view.before(step).iter().any(|before| before.is_check) {
+        if !is_checked[at] {
             let what = format!("does what cannot be taken back ({what}), and nothing is looked at before");
             let hint =
                 "Put a check before it that says whether this is the right place and what is kept is there.";
@@ -27,12 +28,11 @@ pub(super) fn destructive(view: &View<'_>, found: &mut Found) {
 
 /// Something before a promotion sees to it that the old side writes no more.
 pub(super) fn promotions(view: &View<'_>, found: &mut Found) {
-    for step in view.forward() {
+    let fences = |text: &str| text.to_lowercase().contains("fenc");
+    let is_fenced = view.before(|step| fences(step.id.as_str()) || fences(&step.title));
+    for (at, step) in view.forward() {
         let Some(what) = promotes(&step.action) else { continue };
-        let fences = |step: &&Step| {
-            [step.id.as_str(), &step.title].iter().any(|text| text.to_lowercase().contains("fenc"))
-        };
-        if !view.before(step).iter().any(fences) {
+        if !is_fenced[at] {
             let what =
                 format!("promotes ({what}), and nothing before it fences the old side: both may take writes");
             let hint = "Make sure that the old side cannot write, in a step whose name says so, and need it: needs=fence.";

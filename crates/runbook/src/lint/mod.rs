@@ -27,23 +27,21 @@ struct View<'r> {
 }
 
 impl<'r> View<'r> {
-    /// The steps that come before one, nearest first.
-    fn before(&self, step: &'r Step) -> Vec<&'r Step> {
-        let mut seen = vec![false; self.runbook.steps.len()];
-        let (mut open, mut before) = (vec![step], Vec::new());
-        while let Some(step) = open.pop() {
-            for need in step.needs.iter().filter_map(|need| self.places.get(need)) {
-                if !std::mem::replace(&mut seen[*need], true) {
-                    open.push(&self.runbook.steps[*need]);
-                    before.push(&self.runbook.steps[*need]);
-                }
-            }
+    /// For each step whether one that comes before it is so.
+    fn before(&self, is_so: impl Fn(&Step) -> bool) -> Vec<bool> {
+        let steps = &self.runbook.steps;
+        let mut before = vec![false; steps.len()];
+        // Steps stand behind what they need.
+        for (at, step) in steps.iter().enumerate() {
+            let needs = step.needs.iter().filter_map(|need| self.places.get(need));
+            before[at] = needs.copied().any(|need| before[need] || is_so(&steps[need]));
         }
         before
     }
 
-    fn forward(&self) -> impl Iterator<Item = &'r Step> {
-        self.runbook.steps.iter().filter(|step| step.role == Role::Forward)
+    /// The steps of the order, each with its place.
+    fn forward(&self) -> impl Iterator<Item = (usize, &'r Step)> {
+        self.runbook.steps.iter().enumerate().filter(|(_, step)| step.role == Role::Forward)
     }
 
     fn checks(&self) -> impl Iterator<Item = &'r Step> {

@@ -5,10 +5,11 @@ use super::{Found, View};
 use crate::step::{Action, Phase, Repeat, Source, Step, Undo};
 use lifeboat_plan::Span;
 use lifeboat_plan::lint::Weight;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What may be done once only says how it is undone, or why it cannot be.
 pub(super) fn undo(view: &View<'_>, found: &mut Found) {
-    for step in view.forward() {
+    for (_, step) in view.forward() {
         let is_once = step.repeat == Repeat::Never && !matches!(step.action, Action::Person { .. });
         if is_once && step.undo == (Undo::Impossible { reason: None }) {
             let what = "may be done once only, and nothing says how it is undone, or why it cannot be";
@@ -31,9 +32,15 @@ pub(super) fn ticked(view: &View<'_>, found: &mut Found) {
 
 /// Whoever starts a run is asked only for what a step takes.
 pub(super) fn inputs(view: &View<'_>, found: &mut Found) {
-    let taken: Vec<&str> = view.runbook.steps.iter().flat_map(sources).filter_map(input).collect();
-    for name in view.runbook.front.inputs.keys().filter(|name| !taken.contains(&name.as_str())) {
-        let line = line_of(view.text, &format!("{name}:"));
+    let taken: BTreeSet<&str> = view.runbook.steps.iter().flat_map(sources).filter_map(input).collect();
+    let unused = view.runbook.front.inputs.keys().filter(|name| !taken.contains(name.as_str()));
+    let unused: Vec<&String> = unused.collect();
+    if unused.is_empty() {
+        return;
+    }
+    let lines = lines_of_keys(view.text);
+    for name in unused {
+        let line = lines.get(name.as_str()).copied().unwrap_or(1);
         let what = format!("input `{name}` is asked for, and no step takes it");
         let hint = format!("Pass it where it belongs (pass={name}), or leave it out.");
         found.push(Finding::at(Rule::InputUnused, Weight::Hazard, line, what, hint));
@@ -55,17 +62,26 @@ fn input(source: &Source) -> Option<&str> {
     }
 }
 
-/// The line that begins with a key, or the first one.
-fn line_of(text: &str, key: &str) -> u32 {
-    let at = text.lines().position(|line| line.trim_start().starts_with(key)).unwrap_or(0);
-    u32::try_from(at).map_or(1, |at| at.saturating_add(1))
+/// The first line that begins with each key.
+fn lines_of_keys(text: &str) -> BTreeMap<&str, u32> {
+    let mut lines = BTreeMap::new();
+    for (line, text) in (1..).zip(text.lines()) {
+        if let Some((key, _)) = text.split_once(':') {
+            lines.entry(key.trim()).or_insert(line);
+        }
+    }
+    lines
+}
+
+fn line_of(view: &View<'_>, key: &str) -> u32 {
+    lines_of_keys(view.text).get(key).copied().unwrap_or(1)
 }
 
 /// The runbook was looked at as often as it says that it is.
 pub(super) fn review(view: &View<'_>, found: &mut Found) {
     let front = &view.runbook.front;
     let Some(every) = front.review_every else { return };
-    let line = line_of(view.text, "review");
+    let line = line_of(view, "review_every");
     let Some(reviewed) = front.reviewed else {
         let what = format!("it is reviewed every {every}, and when it was the last time is not said");
         found.push(Finding::at(Rule::ReviewOverdue, Weight::Unknown, line, what, "Write reviewed: DATE."));
@@ -99,7 +115,7 @@ pub(super) fn recovery_time(view: &View<'_>, found: &mut Found) {
     let what = format!("it must be done in {rto}, and its steps may take {}: {path}", ends[last].0);
     let hint =
         "Give each step on the way the `timeout` that it needs; a person has a day unless it says otherwise.";
-    let line = line_of(view.text, "objectives");
+    let line = line_of(view, "objectives");
     found.push(Finding::at(Rule::RunSum, Weight::Contradiction, line, what, hint));
 }
 

@@ -18,13 +18,16 @@ pub(super) fn capitals(text: &str) -> Vec<String> {
     words
 }
 
+/// So many words of a statement are looked at for what makes it one that destroys.
+const LONGEST: usize = 500;
+
 /// What SQL destroys, in the words that say so.
 pub(super) fn destroys(words: &[String]) -> Option<String> {
     const DROPPED: &[&str] =
         &["TABLE", "DATABASE", "SCHEMA", "ROLE", "USER", "OWNED", "TABLESPACE", "INDEX", "COLUMN", "VIEW"];
     let is = |at: usize, what: &str| words.get(at).is_some_and(|word| word == what);
     for (at, word) in words.iter().enumerate() {
-        let rest = || words[at..].iter().take_while(|word| *word != ";");
+        let rest = || words[at..].iter().take(LONGEST).take_while(|word| *word != ";");
         let found = match word.as_str() {
             "DROP" => DROPPED.iter().find(|kind| is(at + 1, kind)).map(|kind| format!("DROP {kind}")),
             "TRUNCATE" if is(at + 1, "TABLE") => Some("TRUNCATE TABLE".to_owned()),
