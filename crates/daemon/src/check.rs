@@ -71,8 +71,8 @@ pub(crate) fn check(house: &House) -> Result<Done, Trouble> {
         damaged,
     };
     house.state.keep(house.clock.now(), what).map_err(|error| Trouble::of(&error))?;
-    let oldest = Known::of(house, &name)?.readings.and_then(|readings| readings.oldest());
-    Ok(done(house, &report, waiting, oldest))
+    let since = Known::of(house, &name)?.readings.and_then(|readings| readings.everything_since());
+    Ok(done(house, &report, waiting, since))
 }
 
 /// The objects of bulk data that the report names, and those that were not looked at this time.
@@ -84,7 +84,7 @@ fn still_damaged(report: &CheckReport, not_looked_at: &[String]) -> Vec<String> 
     all.take(REMEMBERED).cloned().collect()
 }
 
-fn done(house: &House, report: &CheckReport, damaged: usize, oldest: Option<Timestamp>) -> Done {
+fn done(house: &House, report: &CheckReport, damaged: usize, since: Option<Timestamp>) -> Done {
     let said = |problem: &lifeboat_repository::Problem| format!("{}: {}", problem.object, problem.what);
     let problems: Vec<String> = report.problems.iter().take(SAID).map(said).collect();
     let is_whole = report.is_whole() && damaged == 0;
@@ -94,7 +94,7 @@ fn done(house: &House, report: &CheckReport, damaged: usize, oldest: Option<Time
         "packs": report.packs,
         "logs": report.logs,
         "read_bytes": report.read_bytes,
-        "everything_read_since": oldest.map(|at| at.to_string()),
+        "everything_read_since": since.map(|at| at.to_string()),
     });
     if !is_whole {
         let lost = report.lost.iter().map(|lost| format!("{} {}", lost.snapshot, lost.path));

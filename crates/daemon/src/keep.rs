@@ -18,6 +18,8 @@ use std::time::Duration;
 
 /// A prune that has to wait longer for others is finished by the next one.
 const WAIT: Duration = Duration::from_mins(10);
+/// In a copy, which is not brought up to date meanwhile.
+const WAIT_IN_COPY: Duration = Duration::from_mins(1);
 /// So much waste may stay, in percent of what is needed.
 const MAX_UNUSED_PERCENT: u64 = 10;
 
@@ -81,7 +83,7 @@ fn upkeep_of(
         only: None,
         dry_run: false,
         max_unused_percent: MAX_UNUSED_PERCENT,
-        wait: WAIT,
+        wait: if copy.is_some() { WAIT_IN_COPY } else { WAIT },
         now: house.clock.now(),
     };
     let done = upkeep::prune(repository, &options)?;

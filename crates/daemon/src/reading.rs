@@ -33,9 +33,12 @@ struct Stretch {
     /// Where it begins.
     #[serde(rename = "from")]
     first: u64,
-    /// When it was last read, in nanoseconds since the epoch.
+    /// When it was last read, in nanoseconds since the epoch; where it never was, since when it waits for it.
     #[serde(rename = "read")]
     read_nanos: i64,
+    /// Whether it never was.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    waits: bool,
 }
 
 /// A stretch and where it ends.
@@ -43,12 +46,13 @@ struct Stretch {
 struct Ended {
     share: Share,
     read: Timestamp,
+    waits: bool,
 }
 
 impl Readings {
     /// Nothing was read yet; the time runs from now.
     pub(crate) fn none_before(now: Timestamp) -> Self {
-        Self(vec![Stretch { first: 0, read_nanos: now.as_nanos() }])
+        Self(vec![Stretch { first: 0, read_nanos: now.as_nanos(), waits: true }])
     }
 
     /// Reads what [`Readings::to_text`] wrote; nothing where it is none.
@@ -63,22 +67,25 @@ impl Readings {
         serde_json::json!(self.0).to_string()
     }
 
-    /// When what has waited longest was last read.
-    pub(crate) fn oldest(&self) -> Option<Timestamp> {
-        self.0.iter().map(|stretch| Timestamp::from_nanos(stretch.read_nanos)).min()
+    /// Since when everything was read; nothing where some of it never was.
+    pub(crate) fn everything_since(&self) -> Option<Timestamp> {
+        let times = self.0.iter().map(|one| (!one.waits).then_some(Timestamp::from_nanos(one.read_nanos)));
+        times.collect::<Option<Vec<_>>>()?.into_iter().min()
     }
 
     /// What is to be read now, so that each stretch is read again within so long, by checks that come every so often.
     pub(crate) fn due(&self, now: Timestamp, within: Duration, every: Duration) -> Vec<Share> {
         let mut waiting: Vec<Ended> = self.ended().collect();
-        waiting.sort_by_key(|one| (one.read, one.share.first));
+        // Of two that wait since the same instant, the one that was never read at all.
+        waiting.sort_by_key(|one| (one.read, !one.waits, one.share.first));
         let wanted = pace(&waiting, now, within, every);
         take(&waiting, wanted.min(most(within, every)))
     }
 
     /// When the last of it was read.
     pub(crate) fn newest(&self) -> Option<Timestamp> {
-        self.0.iter().map(|stretch| Timestamp::from_nanos(stretch.read_nanos)).max()
+        let read = self.0.iter().filter(|stretch| !stretch.waits);
+        read.map(|stretch| Timestamp::from_nanos(stretch.read_nanos)).max()
     }
 
     /// As [`Readings::after`], from where to where each share lies; one that ends before it begins is none.
@@ -98,12 +105,12 @@ impl Readings {
     fn after_one(self, share: Share, at: Timestamp) -> Self {
         let before = self.ended().filter(|one| one.share.first < share.first);
         let behind = self.ended().filter(|one| one.share.last > share.last);
-        let stretch = |first, read: Timestamp| Stretch { first, read_nanos: read.as_nanos() };
-        let mut stretches: Vec<Stretch> = before.map(|one| stretch(one.share.first, one.read)).collect();
-        stretches.push(stretch(share.first, at));
-        stretches
-            .extend(behind.map(|one| stretch(one.share.first.max(share.last.saturating_add(1)), one.read)));
-        stretches.dedup_by_key(|one| one.read_nanos);
+        let stretch =
+            |first, one: Ended| Stretch { first, read_nanos: one.read.as_nanos(), waits: one.waits };
+        let mut stretches: Vec<Stretch> = before.map(|one| stretch(one.share.first, one)).collect();
+        stretches.push(stretch(share.first, Ended { share, read: at, waits: false }));
+        stretches.extend(behind.map(|one| stretch(one.share.first.max(share.last.saturating_add(1)), one)));
+        stretches.dedup_by_key(|one| (one.read_nanos, one.waits));
         Self(bounded(stretches))
     }
 
@@ -112,6 +119,7 @@ impl Readings {
         self.0.iter().zip(ends).map(|(stretch, last)| Ended {
             share: Share { first: stretch.first, last },
             read: Timestamp::from_nanos(stretch.read_nanos),
+            waits: stretch.waits,
         })
     }
 }
@@ -124,6 +132,7 @@ fn bounded(stretches: Vec<Stretch>) -> Vec<Stretch> {
     let of_two = |pair: &[Stretch]| Stretch {
         first: pair[0].first,
         read_nanos: pair.iter().map(|one| one.read_nanos).min().unwrap_or_default(),
+        waits: pair.iter().any(|one| one.waits),
     };
     stretches.chunks(2).map(of_two).collect()
 }
@@ -197,6 +206,11 @@ mod tests {
         shares.iter().map(|share| length(*share)).sum::<u128>() * 1_000_000 / WHOLE
     }
 
+    /// When what waits longest was read, or began to wait.
+    fn oldest(readings: &Readings) -> Timestamp {
+        readings.ended().map(|one| one.read).min().unwrap()
+    }
+
     /// Checks at these instants; the longest that anything was not read at any of them, from a first one on.
     struct Simulated {
         readings: Readings,
@@ -216,7 +230,7 @@ mod tests {
         }
 
         fn waits(&self, now: Timestamp) -> Duration {
-            now.since(self.readings.oldest().unwrap())
+            now.since(oldest(&self.readings))
         }
     }
 
@@ -309,8 +323,12 @@ mod tests {
         assert_eq!(readings.due(start(), HOUR, HOUR), [Share::WHOLE]);
         assert_eq!(readings.due(start(), Duration::ZERO, HOUR), [Share::WHOLE]);
         assert_eq!(readings.due(start().plus(9 * HOUR), HOUR, Duration::ZERO).len(), 1);
+        assert_eq!((readings.everything_since(), readings.newest()), (None, None));
+        let half = readings.clone().after(&[Share { first: 0, last: u64::MAX / 2 }], start());
+        assert_eq!((half.everything_since(), half.newest()), (None, Some(start())));
         let read = readings.after(&[Share::WHOLE], start().plus(HOUR));
-        assert_eq!(read, Readings::none_before(start().plus(HOUR)));
+        assert_eq!(read.everything_since(), Some(start().plus(HOUR)));
+        assert_eq!(read.0.len(), 1);
     }
 
     #[test]
@@ -334,7 +352,7 @@ mod tests {
             readings = readings.after(&[share], start().plus(Duration::from_secs(n + 1)));
             assert!(readings.0.len() <= MAX_STRETCHES);
         }
-        assert_eq!(readings.oldest(), Some(start()), "taken as one they were read when the older was");
+        assert_eq!(oldest(&readings), start(), "taken as one they were read when the older was");
     }
 
     proptest! {
@@ -358,7 +376,7 @@ mod tests {
             }
             // What is due is what waited longest, whatever the pace.
             let due = readings.due(start().plus(100 * HOUR), 30 * DAY, HOUR);
-            let oldest = readings.oldest().unwrap();
+            let oldest = oldest(&readings);
             prop_assert!(due.iter().any(|share| readings.ended().any(|one| one.read == oldest && one.share.first == share.first)));
         }
     }

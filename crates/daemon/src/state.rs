@@ -628,14 +628,14 @@ mod tests {
         let seen = |state: &State, repository: &str| {
             let readings = Readings::parse(&state.fact(&read_in(repository)).unwrap().unwrap()).unwrap();
             let damaged = state.fact(&damaged_in(repository)).unwrap().unwrap();
-            (readings.oldest().unwrap(), readings.newest().unwrap(), damaged)
+            (readings.everything_since(), readings.newest(), damaged)
         };
         read("one", 10, &[(0, 9)], &["packs/00/a"]);
         read("other", 20, &[(0, u64::MAX)], &[]);
-        assert_eq!(seen(&state, "one"), (at(10), at(10), r#"["packs/00/a"]"#.to_owned()));
-        assert_eq!(seen(&state, "other"), (at(20), at(20), "[]".to_owned()));
+        assert_eq!(seen(&state, "one"), (None, Some(at(10)), r#"["packs/00/a"]"#.to_owned()));
+        assert_eq!(seen(&state, "other"), (Some(at(20)), Some(at(20)), "[]".to_owned()));
         read("one", 30, &[(10, 99), (7, 3)], &[]);
-        assert_eq!(seen(&state, "one"), (at(10), at(30), "[]".to_owned()), "a share of nothing is none");
+        assert_eq!(seen(&state, "one"), (None, Some(at(30)), "[]".to_owned()), "a share of nothing is none");
         let (_other, again) = open();
         again.adopt(state.records(0, 100).unwrap()).unwrap();
         assert_eq!(seen(&again, "one"), seen(&state, "one"));
