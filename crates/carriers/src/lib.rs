@@ -2,8 +2,8 @@
 //! repository, and the keys that people agree with.
 //!
 //! Runs own the traits ([`lifeboat_run::Carry`], [`lifeboat_run::mirror::Mirror`]) and know no store; drivers
-//! and repositories know no run. They meet here. This crate deliberately keeps no journal and decides nothing: when
-//! something is carried out, and what its end means for the run, the run says.
+//! and repositories know no run. They meet here. This crate deliberately knows no journal and no plan: when something
+//! is carried out, and what its end means for the run, the run says.
 
 mod approver;
 mod lifeboat;
