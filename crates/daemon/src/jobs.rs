@@ -22,6 +22,11 @@ use lifeboat_store::progress::Progress;
 use serde_json::{Value, json};
 use std::sync::Arc;
 
+/// What a job says that it waits for.
+pub(crate) const WAITS_FOR: &str = "waits_for";
+/// A proof that has nothing to prove yet.
+pub(crate) const A_SNAPSHOT: &str = "snapshot";
+
 /// How a job ended.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Done {
@@ -169,7 +174,8 @@ fn proof(house: &House, dataset: &str) -> Attempt {
         Ok(proven) => proven,
         // Nothing was proven and nothing was disproven.
         Err(RecoveryError::Repository(RepositoryError::NoSuchSnapshot(what))) => {
-            let detail = json!({ "reasons": [format!("there is no snapshot yet: {what}")] });
+            let reason = format!("there is no snapshot yet: {what}");
+            let detail = json!({ "reasons": [reason], WAITS_FOR: A_SNAPSHOT });
             return Ok(Done { outcome: JobOutcome::Inconclusive, detail });
         }
         Err(error) => return Err(Trouble::of(&error)),

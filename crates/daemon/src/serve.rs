@@ -25,7 +25,7 @@ use crate::{evidence, ship, survey};
 use lifeboat_base::failpoint;
 use lifeboat_repository::ids::DatasetName;
 use serde_json::json;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
@@ -52,6 +52,8 @@ pub struct Service {
     house: Arc<House>,
     lead: Arc<Lead>,
     scheduler: Mutex<Scheduler>,
+    /// Proofs that found nothing to prove yet.
+    early: Mutex<BTreeSet<TaskKey>>,
 }
 
 impl Service {
@@ -62,7 +64,7 @@ impl Service {
     pub fn new(house: Arc<House>) -> Result<Self, StateError> {
         let tasks = tasks(&house.plan, &house.means.host());
         let scheduler = Scheduler::new(tasks, &house.state.past()?, house.clock.now());
-        Ok(Self { house, lead: Arc::default(), scheduler: Mutex::new(scheduler) })
+        Ok(Self { house, lead: Arc::default(), scheduler: Mutex::new(scheduler), early: Mutex::default() })
     }
 
     /// What every part shares.
@@ -161,6 +163,7 @@ impl Service {
         while !stop.load(Ordering::Relaxed) {
             let leads = self.lead.leads();
             self.tend_streams(&mut streams, leads);
+            self.hurry_proofs();
             let ready = self.scheduler(|scheduler| scheduler.ready(house.clock.now(), leads, most - running));
             for key in ready {
                 self.begin(key, &sender)?;
@@ -228,12 +231,35 @@ impl Service {
         let Done { outcome, detail } = &ended.done;
         house.state.keep(now, What::Ended { job: ended.job, outcome: *outcome, detail: detail.clone() })?;
         self.scheduler(|scheduler| scheduler.ended(&ended.key, now, *outcome));
+        if detail[jobs::WAITS_FOR] == jobs::A_SNAPSHOT {
+            self.early.lock().unwrap_or_else(PoisonError::into_inner).insert(ended.key.clone());
+        }
         let is_news = ended.key.kind != TaskKind::Look || detail["changed"] != json!(false);
         if is_news {
             let said = json!({ "job": ended.job, "outcome": outcome.word(), "detail": detail });
             house.say(&ended.key.to_string(), "ended", said);
         }
         Ok(())
+    }
+
+    /// A proof that found nothing to prove is due as soon as there is something: a followed dataset has its first
+    /// snapshot from its stream, whenever that comes to it.
+    fn hurry_proofs(&self) {
+        let mut early = self.early.lock().unwrap_or_else(PoisonError::into_inner);
+        if early.is_empty() {
+            return;
+        }
+        let now = self.house.clock.now();
+        early.retain(|key| {
+            let has_snapshot = |seen: &mut crate::live::Seen| {
+                seen.datasets.get(&key.subject).is_some_and(|dataset| dataset.snapshot.is_some())
+            };
+            let is_due = self.house.live.change(has_snapshot);
+            if is_due {
+                self.scheduler(|scheduler| scheduler.hurry(key, now));
+            }
+            !is_due
+        });
     }
 
     /// Starts the streams that are ours, and ends those that are not any more.

@@ -83,7 +83,7 @@ fn well_then_stalled_then_absent(promtool: &Path) -> Vec<Scene> {
     let (sink, cluster) = (Sink::start(), test_installation(15).map(|found| TestCluster::start(&found)));
     let users = cluster.as_ref().map(|cluster| {
         let store = cluster.url("postgres");
-        format!("[datasets.users]\nstore = \"{store}\"\nrpo = \"1h\"\nprotect = \"continuous\"\n")
+        format!("[datasets.users]\nstore = \"{store}\"\nrpo = \"1h\"\nprotect = \"continuous\"\nprove = {{ every = \"1d\", max_age = \"2d\" }}\n")
     });
     let rest = format!(
         "prove = {{ every = \"1h\", max_age = \"1d\" }}\n{SERVE}{}[notify.ops]\nwebhook = \"http://{address}/\"\nheartbeat = \"1h\"\n\
