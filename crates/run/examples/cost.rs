@@ -1,6 +1,6 @@
 //! What the engine itself costs: a run of many steps that do nothing, on a real disk, synced as always.
 //!
-//! `cargo run --release -p lifeboat-run --example cost -- [STEPS] [FOLDER] [mirrored]` prints milliseconds a step and
+//! `cargo run --release -p lifeboat-run --example cost -- [STEPS] [FOLDER] [mirrored|wide]` prints milliseconds a step and
 //! the memory at its height. The limits are 5 ms a step and 64 MiB for 10,000 steps.
 
 #![expect(clippy::print_stdout, reason = "an example prints what it measures")]
@@ -35,10 +35,11 @@ fn main() {
     let place = lifeboat_base::scratch::Scratch::new(&folder).unwrap();
     let mut house = House::new("cost", "here");
     house.carriers = Carriers::all(Arc::new(Nothing));
-    if words.next().as_deref() == Some("mirrored") {
+    let how = words.next();
+    if how.as_deref() == Some("mirrored") {
         house.mirror = Some(Arc::new(FolderMirror::new(&place.path().join("mirror"))));
     }
-    let document = document(steps);
+    let document = document(steps, if how.as_deref() == Some("wide") { 1 } else { 10 });
     let runbook = lifeboat_runbook::compile(&document).unwrap();
     let before_kib = memory_kib();
     let begin =
@@ -53,12 +54,12 @@ fn main() {
     println!("memory: {} MiB when compiled, {} MiB at its height", before_kib >> 10, memory_kib() >> 10);
 }
 
-/// A third of the steps may be done once, one in ten begins a branch of its own.
-fn document(steps: usize) -> String {
+/// A third of the steps may be done once, each so many begin a branch of their own.
+fn document(steps: usize, branch: usize) -> String {
     let mut text = "# Steps that do nothing\n\n".to_owned();
     for n in 0..steps {
         let repeat = if n % 3 == 0 { "never" } else { "safe" };
-        let needs = if n % 10 == 0 { " needs=none" } else { "" };
+        let needs = if n % branch == 0 { " needs=none" } else { "" };
         text.push_str(&format!(
             "```bash {{step=s{n} repeat={repeat}{needs} undo=none why=x}}\ntrue\n```\n\n"
         ));

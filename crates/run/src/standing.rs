@@ -36,9 +36,14 @@ pub struct Standing {
     /// The recovery time so far, in its parts.
     pub times: PhaseTimes,
     /// How long since it began.
+    #[serde(rename = "elapsed_ms", serialize_with = "millis")]
     pub elapsed: Duration,
     /// How fast everything is to be back.
     pub rto: Option<Span>,
+}
+
+fn millis<S: serde::Serializer>(length: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_u64(u64::try_from(length.as_millis()).unwrap_or(u64::MAX))
 }
 
 /// A step by name and title.

@@ -19,8 +19,11 @@ impl Executor {
             if !self.state.status.may_do(Act::Do) {
                 return Ok(due);
             }
-            let step = self.graph.step(place).clone();
-            if !self.is_running(&step.id) {
+            let step = self.graph.step(place);
+            // Thousands may wait for room: they are passed over without a further look.
+            let has_room = self.has_room() || super::judge::is_person(step);
+            if has_room && !self.is_running(&step.id) {
+                let step = step.clone();
                 due = earliest(due, self.advance(&step, Act::Do, observer)?);
             }
         }
@@ -85,6 +88,7 @@ impl Executor {
         let why = "its executor ended while it was under way".to_owned();
         match self.state.status_of(&step.id) {
             StepStatus::Open { act, .. } => {
+                self.clear_up_after(step, act);
                 self.outcome(step, act, Part::Itself, Ended::Unknown { why }, None, observer)
             }
             StepStatus::Probing { act } => {

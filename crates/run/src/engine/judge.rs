@@ -97,6 +97,16 @@ impl Executor {
         }
     }
 
+    /// What nobody will begin again is ended as well, before anybody says what became of it.
+    pub(super) fn clear_up_after(&self, step: &Step, act: Act) {
+        let Some(block) = self.graph.block(step, act) else { return };
+        let resolved = self.with_lookup(|lookup| lookup.resolve(block));
+        // Without its values it cannot have been begun either.
+        if let Ok(task) = resolved.and_then(|resolved| self.task(step, block, act, Part::Itself, &resolved)) {
+            self.clear_up(step, act, Part::Itself, &task);
+        }
+    }
+
     /// Takes in what is finished.
     pub(super) fn finish(&mut self, finished: Finished, observer: &mut dyn Observer) -> Result<(), RunError> {
         self.running.remove(&finished.key);

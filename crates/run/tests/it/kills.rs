@@ -1,6 +1,7 @@
 //! Executors that are killed, as processes of their own, and what the next one finds.
 
 use super::*;
+use crate::scripts::wait_until_dead;
 use lifeboat_run::event::{Act, Again, Ending};
 use lifeboat_run::{Request, StepStatus};
 use std::process::Command;
@@ -143,7 +144,7 @@ grep -qx once "$place/effects"
 
 #[test]
 fn what_may_be_done_once_and_was_interrupted_waits_for_a_person() {
-    let text = "---\ninputs:\n  place: {type: path}\n---\n# R\n\n```bash {step=once pass=place undo=none why=x}\nkill -9 $PPID\nsleep 600\n```\n";
+    let text = "---\ninputs:\n  place: {type: path}\n---\n# R\n\n```bash {step=once pass=place undo=none why=x}\nsleep 600 & echo $! > \"$place/left\"\nkill -9 $PPID\nwait\n```\n";
     let place = tempfile::tempdir().unwrap();
     std::fs::write(place.path().join(DOCUMENT), text).unwrap();
     assert!(is_killed(place.path(), "run::no-such-moment", 0));
@@ -153,4 +154,5 @@ fn what_may_be_done_once_and_was_interrupted_waits_for_a_person() {
     let waiting = serde_json::to_value(executor.standing().waiting).unwrap();
     assert_eq!(waiting[0]["for"], "unknown", "{waiting}");
     assert_eq!(waiting[0]["why"], "its executor ended while it was under way");
+    wait_until_dead(&place.path().join("left"));
 }

@@ -48,7 +48,7 @@ fn wait_for(path: &Path) {
     }
 }
 
-fn wait_until_dead(pid_file: &Path) {
+pub(crate) fn wait_until_dead(pid_file: &Path) {
     let watch = lifeboat_base::clock::Stopwatch::start();
     while is_alive(pid_file) {
         assert!(watch.elapsed() < Duration::from_secs(60), "it never died");
