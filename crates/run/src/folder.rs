@@ -261,6 +261,7 @@ impl RunFolder {
         }
         if story.lacks_newline {
             medium.append(b"\n")?;
+            medium.sync()?;
         }
         Ok((medium, story))
     }
@@ -309,7 +310,8 @@ impl RunFolder {
         let path = self.journal(generation);
         crashsafe::create(&path, b"")?;
         let mut medium = self.lock_generation(generation)?;
-        Ok(medium.append(&line.bytes)?)
+        medium.append(&line.bytes)?;
+        Ok(medium.sync()?)
     }
 }
 

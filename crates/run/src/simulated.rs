@@ -71,6 +71,8 @@ struct Inside {
     /// How often each act of a step really happened.
     happened: BTreeMap<(StepId, Act), u32>,
     journal: Vec<u8>,
+    /// So much of it is durable.
+    synced: usize,
     is_killed: bool,
     kills: u32,
     faults: Vec<String>,
@@ -103,6 +105,7 @@ impl World {
             done: BTreeSet::new(),
             happened: BTreeMap::new(),
             journal: Vec::new(),
+            synced: 0,
             is_killed: false,
             kills: 0,
             faults: Vec::new(),
@@ -161,6 +164,7 @@ impl World {
             if reading.lacks_newline {
                 inside.journal.push(b'\n');
             }
+            inside.synced = inside.journal.len();
             reading
         };
         let state = RunState::of(reading.records.iter().map(|(record, _)| record))?;
@@ -259,6 +263,12 @@ impl Inside {
         if !self.is_killed && self.hardness.kill > 0 && self.dice.once_in(rarer) {
             self.is_killed = true;
             self.kills += 1;
+            // The machine with it, once in so often: of what was not synced any part may be lost.
+            if self.dice.once_in(2) {
+                let unsynced = self.journal.len() - self.synced;
+                let lost = usize::try_from(self.dice.below(unsynced as u64 + 1)).unwrap_or(0);
+                self.journal.truncate(self.journal.len() - lost);
+            }
         }
         self.is_killed
     }
@@ -289,6 +299,18 @@ impl Medium for World {
             return Err(killed());
         }
         inside.journal.extend_from_slice(bytes);
+        match inside.kill_now() {
+            true => Err(killed()),
+            false => Ok(()),
+        }
+    }
+
+    fn sync(&mut self) -> Result<(), JournalError> {
+        let mut inside = self.lock();
+        if inside.is_killed || inside.kill_now() {
+            return Err(killed());
+        }
+        inside.synced = inside.journal.len();
         match inside.kill_now() {
             true => Err(killed()),
             false => Ok(()),

@@ -64,6 +64,7 @@ impl Executor {
         }
         reach("run::occupied")?;
         medium.append(&line.bytes)?;
+        medium.sync()?;
         let confirmed = if mirror.is_some() { line.number } else { 0 };
         story.records.push((record, line));
         story.newest = generation;

@@ -29,7 +29,7 @@ use crate::carry::Stop;
 use crate::error::RunError;
 use crate::event::{Act, Ended, Ending, Event, Intent, Outcome, Part, Record};
 use crate::folder::RunFolder;
-use crate::journal::Journal;
+use crate::journal::{Journal, Line};
 use crate::mirror::ship::{Confirmed, Shipper};
 use crate::requests::Request;
 use crate::resolve::Lookup;
@@ -50,7 +50,7 @@ const LOOK: Duration = Duration::from_millis(100);
 
 /// Sees each record when it is durable, with what the run is like after it.
 pub trait Observer {
-    /// A record is durable.
+    /// A record is durable. What the run is like may be so after a later one, which is seen next.
     fn saw(&mut self, record: &Record, state: &RunState);
 }
 
@@ -88,6 +88,8 @@ pub struct Executor {
     state: RunState,
     time: RunTime,
     workers: Box<dyn Workers>,
+    /// Records that are appended and not synced yet.
+    unsynced: Vec<(Record, Line)>,
     /// What is being carried out, by whom it is about.
     running: BTreeMap<Key, Stop>,
     /// The forward steps whose needs are met and that are not over.
@@ -123,7 +125,7 @@ impl Executor {
         let Parts { house, graph, folder, journal, shipper, state, workers } = parts;
         let time = RunTime::after(house.clock.clone(), state.latest);
         let (send, requests) = channel();
-        let (running, candidates) = (BTreeMap::new(), BTreeSet::new());
+        let (unsynced, running, candidates) = (Vec::new(), BTreeMap::new(), BTreeSet::new());
         let mut executor = Self {
             house,
             graph,
@@ -133,6 +135,7 @@ impl Executor {
             state,
             time,
             workers,
+            unsynced,
             running,
             candidates,
             send,
@@ -185,6 +188,7 @@ impl Executor {
                 continue;
             }
             let rests = self.running.is_empty() && due.is_none();
+            self.sync(observer)?;
             if rests && until == Until::PeopleAreNeeded {
                 return Ok(Rest::Waiting);
             }
@@ -233,20 +237,34 @@ impl Executor {
         Ok(true)
     }
 
-    /// Records an event: durable, and taken in, when this returns.
+    /// Records an event and takes it in. It is durable when this returns, but for an outcome, which nothing rests on
+    /// before the next record, or before the executor waits.
     pub(crate) fn record(&mut self, event: Event, observer: &mut dyn Observer) -> Result<(), RunError> {
         self.state.check(&event)?;
         let at = self.time.now();
         let appended = self.journal.append(at, event);
         let (record, line) = appended.map_err(|error| self.say_superseded(error))?;
         self.state.apply(&record)?;
-        if let Some(shipper) = &self.shipper {
-            shipper.push(line);
-        }
         if let Some(step) = record.event.step() {
             self.update_candidates(&step.clone());
         }
-        observer.saw(&record, &self.state);
+        let may_wait = matches!(record.event, Event::Outcome(_));
+        self.unsynced.push((record, line));
+        if may_wait { Ok(()) } else { self.sync(observer) }
+    }
+
+    /// Makes durable what was recorded; only then is it shipped and seen.
+    fn sync(&mut self, observer: &mut dyn Observer) -> Result<(), RunError> {
+        if self.unsynced.is_empty() {
+            return Ok(());
+        }
+        self.journal.sync().map_err(|error| self.say_superseded(error))?;
+        for (record, line) in std::mem::take(&mut self.unsynced) {
+            if let Some(shipper) = &self.shipper {
+                shipper.push(line);
+            }
+            observer.saw(&record, &self.state);
+        }
         Ok(())
     }
 

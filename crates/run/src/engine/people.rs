@@ -23,6 +23,7 @@ impl Executor {
                 Ok(request) => self.take(request, observer)?,
                 Err(why) => self.refuse("somebody", "something that cannot be read", why, observer)?,
             }
+            self.sync(observer)?;
             // After the record: a crash in between asks twice, and what was done already is refused then.
             crashsafe::remove(&asked.path)
                 .map_err(|error| JournalError::io("take a request from", &asked.path, error.source))?;

@@ -1,4 +1,5 @@
-//! The journal: an intent log. One record a line, appended and synced before what it is about is done.
+//! The journal: an intent log. One record a line, appended and synced before what it is about is done. An outcome may
+//! wait for the next intent, with which it is synced: before that nothing rests on it.
 //!
 //! A line is the record as canonical JSON (RFC 8785), a space, and 64 hexadecimal digits: the SHA-256 of the digits'
 //! bytes on the line before (zeros on the first) followed by the JSON. So each line vouches for itself and for all
@@ -31,11 +32,17 @@ pub const MAX_RECORD_BYTES: usize = 1 << 18;
 
 /// What keeps the lines.
 pub trait Medium: Send {
-    /// Appends bytes and returns when they are durable. After an error nothing more may be appended.
+    /// Appends bytes, which are durable after the next [`Medium::sync`]. After an error nothing more may be appended.
     ///
     /// # Errors
     /// [`JournalError`].
     fn append(&mut self, bytes: &[u8]) -> Result<(), JournalError>;
+
+    /// Returns when everything that was appended is durable.
+    ///
+    /// # Errors
+    /// [`JournalError`]; what is durable is then not known.
+    fn sync(&mut self) -> Result<(), JournalError>;
 
     /// Sees to it that what is about to happen can be recorded as well.
     ///
@@ -170,10 +177,10 @@ impl Journal {
         Ok(())
     }
 
-    /// Appends a record; it is durable, and this executor may still act, when this returns.
+    /// Appends a record. Nothing may be done on the strength of it before [`Journal::sync`].
     ///
     /// # Errors
-    /// Where it may not have become durable, or somebody took over: nothing may then be done on the strength of it.
+    /// Where it may not be there: nothing more can then be appended.
     pub fn append(&mut self, at: Timestamp, event: Event) -> Result<(Record, Line), JournalError> {
         if self.is_broken {
             return Err(JournalError::Broken);
@@ -186,8 +193,19 @@ impl Journal {
         }
         self.medium.append(&line.bytes).inspect_err(|_| self.is_broken = true)?;
         (self.number, self.chain) = (record.number, line.chain);
-        self.check_superseded()?;
         Ok((record, line))
+    }
+
+    /// Makes durable what was appended; this executor may still act when it returns.
+    ///
+    /// # Errors
+    /// Where it may not have become durable, or somebody took over: nothing may then be done on the strength of it.
+    pub fn sync(&mut self) -> Result<(), JournalError> {
+        if self.is_broken {
+            return Err(JournalError::Broken);
+        }
+        self.medium.sync().inspect_err(|_| self.is_broken = true)?;
+        self.check_superseded()
     }
 }
 
