@@ -15,7 +15,8 @@ const OUT_OF_REACH: &[(&str, &str)] = &[
     ("synchronous::", "only with a server; the driver's own tests kill there"),
     ("spool::", "only with a server elsewhere; the driver's own tests kill there"),
     ("leader::", "leading begins with `serve`; the repository's own tests kill there"),
-    ("runs::", "no command records runs yet; the repository's own tests kill there"),
+    ("runs::", "only a mirrored run; the repository's own tests kill there"),
+    ("run::", "a run has steps and people; its own tests kill there, and those of the recoveries"),
     ("base::nobody", "a test's own"),
 ];
 

@@ -20,6 +20,7 @@ mod objectives;
 mod outputs;
 mod place;
 mod postgres;
+mod recoveries;
 mod rehearsal;
 mod remote;
 mod runbook;

@@ -1,0 +1,349 @@
+//! The recovery procedures of `plans/aragora/runbooks`, carried out against real stores that are really broken, by
+//! people who agree and confirm; once through, and killed again and again on the way.
+
+use crate::place::{PROGRAM, Place, Ran};
+use crate::postgres::Following;
+use lifeboat_postgres_server::testing::{TestCluster, test_installation};
+use serde_json::Value;
+use std::io::{Read, Write};
+use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// Somebody who may do everything that these runbooks ask of people.
+const PERSON: &str = "cora";
+/// A run that is not over after so many processes never will be.
+const MOST_PROCESSES: usize = 200;
+
+/// Who types, and where.
+struct Crew<'a> {
+    command: &'a dyn Fn(&[&str]) -> Command,
+    key: String,
+    /// Steps that people had to say something about since nobody knew what had become of them.
+    settled: Vec<String>,
+}
+
+impl<'a> Crew<'a> {
+    /// Adds a person with a key to a plan.
+    fn new(command: &'a dyn Fn(&[&str]) -> Command, key: &str, plan: &mut String) -> Self {
+        let made = Ran::of(&mut command(&["runbook", "key", key, "--json"])).expect(0);
+        let made: Value = serde_json::from_str(&made.stdout).unwrap();
+        let public = made["public_key"].as_str().unwrap();
+        *plan += &format!(
+            "[people.{PERSON}]\nroles = [\"incident commander\", \"communications\"]\nkeys = [\"{public}\"]\n"
+        );
+        Self { command, key: format!("file:{key}"), settled: Vec::new() }
+    }
+
+    fn ran(&self, arguments: &[&str]) -> Ran {
+        Ran::of(&mut (self.command)(arguments))
+    }
+
+    fn json(&self, arguments: &[&str]) -> Value {
+        let ran = self.ran(&[arguments, &["--json"]].concat()).expect(0);
+        serde_json::from_str(&ran.stdout).unwrap()
+    }
+
+    /// Begins a run, and does what it asks of people until it is over. `failpoints` are armed in every process that
+    /// carries it out.
+    fn recover(&mut self, runbook: &str, inputs: &[String], failpoints: &str) -> Value {
+        let path =
+            PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../plans/aragora/runbooks").join(runbook);
+        let file = std::fs::read_to_string(path).unwrap();
+        let mut begin = vec!["runbook", "run", "runbook.md", "--by", PERSON, "--no-wait"];
+        for input in inputs {
+            begin.extend(["-i", input]);
+        }
+        let mut command = (self.command)(&begin);
+        let folder = command.get_current_dir().unwrap().join("runbook.md");
+        write_for_all(&folder, &file);
+        let mut ran = Ran::of(command.env("LIFEBOAT_FAILPOINTS", failpoints));
+        for _ in 0..MOST_PROCESSES {
+            let runs = self.json(&["runbook", "list"]);
+            let run = runs[0]["run"].as_str().unwrap_or_else(|| panic!("it was not begun: {ran}"));
+            let shown = self.json(&["runbook", "show", run]);
+            if shown["standing"]["status"]["is"] == "ended" || shown["standing"]["status"] == "ended" {
+                return shown;
+            }
+            assert!(ran.signal == Some(9) || ran.code == Some(4), "{ran}\n{shown:#}");
+            self.answer(run, &shown);
+            let resume = ["runbook", "resume", run, "--by", PERSON, "--no-wait"];
+            ran = Ran::of((self.command)(&resume).env("LIFEBOAT_FAILPOINTS", failpoints));
+            if ran.code == Some(0) {
+                return self.json(&["runbook", "show", run]);
+            }
+        }
+        panic!("it is never over: {ran}");
+    }
+
+    /// Does what the run waits for.
+    fn answer(&mut self, run: &str, shown: &Value) {
+        for waiting in shown["standing"]["waiting"].as_array().unwrap() {
+            let step = waiting["step"].as_str().unwrap_or_default();
+            let by = ["--by", PERSON];
+            match waiting["for"].as_str().unwrap() {
+                "person" => drop(self.ran(&[&["runbook", "confirm", run, step][..], &by].concat()).expect(0)),
+                "approval" => {
+                    let block = waiting["statement"]["block"].as_str().unwrap();
+                    let with = ["--with", &self.key, "--yes"];
+                    self.ran(&[&["runbook", "approve", run, block][..], &by, &with].concat()).expect(0);
+                }
+                "unknown" => {
+                    // Killed right behind its intent: it was not begun.
+                    let said = ["--not-done", "--reason", "its process was killed before it began"];
+                    self.ran(&[&["runbook", "settle", run, step][..], &by, &said].concat()).expect(0);
+                    self.settled.push(step.to_owned());
+                }
+                _ => panic!("{shown:#}"),
+            }
+        }
+    }
+}
+
+/// Whoever carries it out may read it.
+fn write_for_all(path: &Path, text: &str) {
+    crate::place::write_file(path, text.as_bytes());
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o644)).unwrap();
+}
+
+/// Each part of the recovery took its time, and together they are all of it.
+#[track_caller]
+fn assert_split(shown: &Value, parts: &[&str]) {
+    let times = shown["standing"]["times"].as_object().unwrap();
+    for part in parts {
+        assert!(times.contains_key(*part), "{part}: {times:?}");
+    }
+}
+
+/// Answers every request with 200, until the process ends.
+fn service() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let Ok(mut stream) = stream else { continue };
+            let _ = stream.read(&mut [0; 4096]);
+            let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok");
+        }
+    });
+    format!("http://{address}/readyz")
+}
+
+struct Mound {
+    place: Place,
+    inputs: Vec<String>,
+}
+
+impl Mound {
+    /// A database that was protected, and is broken since.
+    fn broken() -> Self {
+        let place = Place::new();
+        let database = place.path("knowledge_mound.db");
+        let connection = rusqlite::Connection::open(&database).unwrap();
+        connection
+            .execute_batch(
+                "create table knowledge_nodes (id integer primary key, said text);
+                 with recursive n(x) as (select 1 union all select x + 1 from n where x < 2000)
+                 insert into knowledge_nodes select x, 'said ' || x from n",
+            )
+            .unwrap();
+        drop(connection);
+        place.ok(&["backup", "knowledge_mound.db", "--name", "knowledge-mound"]);
+        let mut file = std::fs::File::options().write(true).open(&database).unwrap();
+        file.write_all(&[0x5a; 20_000]).unwrap();
+        let path = |below: &str| place.path(below).display().to_string();
+        let inputs = vec![
+            format!("database={}", path("knowledge_mound.db")),
+            format!("beside={}", path("restored")),
+            "at_least=2000".to_owned(),
+            format!("ready={}", service()),
+        ];
+        Self { place, inputs }
+    }
+
+    fn plan(&self) -> String {
+        let store = self.place.path("knowledge_mound.db").display().to_string();
+        format!("[datasets.knowledge-mound]\nstore = \"{store}\"\n")
+    }
+
+    fn assert_is_back(&self) {
+        let connection = rusqlite::Connection::open(self.place.path("knowledge_mound.db")).unwrap();
+        let count: u32 =
+            connection.query_row("select count(*) from knowledge_nodes", [], |row| row.get(0)).unwrap();
+        assert_eq!(count, 2000);
+        assert!(
+            self.place.path("knowledge_mound.db.broken/knowledge_mound.db").exists(),
+            "the broken one is kept"
+        );
+    }
+}
+
+#[test]
+fn a_broken_sqlite_database_is_recovered_from_its_snapshot() {
+    let mound = Mound::broken();
+    let mut plan = mound.plan();
+    let command = |arguments: &[&str]| mound.place.command(arguments);
+    let mut crew = Crew::new(&command, "cora.key", &mut plan);
+    mound.place.write("lifeboat.toml", plan);
+    let shown = crew.recover("sqlite-snapshot.md", &mound.inputs, "");
+    mound.assert_is_back();
+    assert_split(&shown, &["detect", "decide", "approve", "execute", "verify", "traffic"]);
+    assert!(crew.settled.is_empty(), "{:?}", crew.settled);
+}
+
+/// Every process that carries it out dies behind its third record. Nothing is done twice, and nothing is left out.
+#[test]
+fn a_recovery_whose_executor_is_killed_again_and_again_ends_well() {
+    let mound = Mound::broken();
+    let mut plan = mound.plan();
+    let command = |arguments: &[&str]| mound.place.command(arguments);
+    let mut crew = Crew::new(&command, "cora.key", &mut plan);
+    mound.place.write("lifeboat.toml", plan);
+    let shown = crew.recover("sqlite-snapshot.md", &mound.inputs, "run::synced=2*kill");
+    mound.assert_is_back();
+    let records = shown["records"].as_array().unwrap();
+    let swaps = |record: &&Value| {
+        let event = &record["event"];
+        event["is"] == "outcome"
+            && event["step"] == "swap"
+            && event["part"] == "itself"
+            && event["result"]["ended"] == "done"
+    };
+    assert!(records.iter().filter(swaps).count() <= 1, "{shown:#}");
+    assert_eq!(mound.place.json(&["points", "knowledge-mound"])["points"].as_array().unwrap().len(), 2);
+}
+
+/// A cluster that was followed, and what a person sees of it.
+struct Database {
+    place: Place,
+    cluster: TestCluster,
+}
+
+impl Database {
+    /// With a copy of the program that the server's user can reach, and everything in that user's name.
+    fn new() -> Option<Self> {
+        let cluster = TestCluster::start(&test_installation(15)?);
+        let place = Place::new();
+        std::fs::copy(PROGRAM, place.path("lifeboat")).unwrap();
+        std::fs::set_permissions(place.root(), std::fs::Permissions::from_mode(0o755)).unwrap();
+        let database = Self { place, cluster };
+        // As a server has it whose unit starts it by its directory alone.
+        let port = database.cluster.port().to_string();
+        let socket = database.cluster.socket_dir().to_str().unwrap().to_owned();
+        for (name, value) in
+            [("port", port.as_str()), ("unix_socket_directories", &socket), ("listen_addresses", "")]
+        {
+            database.cluster.set(name, value);
+        }
+        database.cluster.psql(
+            "create table users (id int primary key); insert into users select generate_series(1, 500)",
+        );
+        database.cluster.identity().own(database.place.root()).unwrap();
+        Some(database)
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let program = self.place.path("lifeboat");
+        let mut command = self.cluster.command(program.to_str().unwrap());
+        let bin = self.cluster.command("psql").get_program().to_owned();
+        let bin = PathBuf::from(bin).parent().unwrap().display().to_string();
+        let path = std::env::var("PATH").unwrap_or_default();
+        let as_of_place = self.place.command(arguments);
+        for (name, value) in as_of_place.get_envs() {
+            if let Some(value) = value {
+                command.env(name, value);
+            }
+        }
+        command.args(arguments).current_dir(self.place.root()).env("PATH", format!("{bin}:{path}"));
+        command
+    }
+
+    fn inputs(&self) -> Vec<String> {
+        let beside = self.cluster.place().join("restored").display().to_string();
+        vec![
+            format!("data={}", self.cluster.data().display()),
+            format!("beside={beside}"),
+            "name=postgres".to_owned(),
+            "at_least=500".to_owned(),
+        ]
+    }
+
+    /// The whole directory is no cluster any more.
+    fn break_it(&mut self) {
+        self.cluster.kill9();
+        for file in ["global/pg_control", "PG_VERSION"] {
+            std::fs::remove_file(self.cluster.data().join(file)).unwrap();
+        }
+    }
+
+    fn users(&self) -> String {
+        self.cluster.psql("select count(*), pg_is_in_recovery() from users")
+    }
+}
+
+impl Drop for Database {
+    fn drop(&mut self) {
+        // The server that the runbook started is nobody's child.
+        let mut stop = self.cluster.command("pg_ctl");
+        let _ = stop.args(["-m", "immediate", "stop", "-D"]).arg(self.cluster.data()).output();
+    }
+}
+
+#[test]
+fn a_broken_cluster_is_recovered_to_a_point_in_time() {
+    let Some(mut database) = Database::new() else { return };
+    let mut plan = format!("[datasets.database]\nstore = \"{}\"\n", database.cluster.url("postgres"));
+    {
+        let command = |arguments: &[&str]| database.command(arguments);
+        Crew::new(&command, "cora.key", &mut plan);
+    }
+    write_for_all(&database.place.path("lifeboat.toml"), &plan);
+    let mut following =
+        Following::begin(&mut database.command(&["follow", "database", "--json", "--gather", "10ms"]));
+    following.until(|event| event["event"] == "snapshot-taken");
+    let good =
+        database.cluster.psql("insert into users select generate_series(501, 600); select clock_timestamp()");
+    let good = good.lines().last().unwrap().trim().replace(' ', "T");
+    database.cluster.psql("delete from users");
+    database.cluster.wait_for(
+        "select coalesce(bool_or(flush_lsn >= pg_current_wal_lsn()), false) from pg_stat_replication",
+        "t",
+    );
+    following.stop();
+    database.break_it();
+    let mut inputs = database.inputs();
+    inputs.push(format!("target={good}"));
+    let command = |arguments: &[&str]| database.command(arguments);
+    let key = database.place.path("cora.key").display().to_string();
+    let mut crew = Crew { command: &command, key: format!("file:{key}"), settled: Vec::new() };
+    let shown = crew.recover("postgres-point-in-time.md", &inputs, "");
+    assert_eq!(database.users(), "600|f", "everything up to the harm, and nothing of it");
+    assert_split(&shown, &["detect", "decide", "approve", "execute", "verify", "traffic"]);
+    let kept = PathBuf::from(format!("{}.broken", database.cluster.data().display()));
+    assert!(kept.is_dir(), "the broken one is kept");
+}
+
+#[test]
+fn a_broken_cluster_is_recovered_from_a_snapshot() {
+    let Some(mut database) = Database::new() else { return };
+    let mut plan = format!("[datasets.database]\nstore = \"{}\"\n", database.cluster.url("postgres"));
+    {
+        let command = |arguments: &[&str]| database.command(arguments);
+        Crew::new(&command, "cora.key", &mut plan);
+    }
+    write_for_all(&database.place.path("lifeboat.toml"), &plan);
+    let backup = Ran::of(&mut database.command(&["backup", "database", "--json"])).expect(0);
+    let backup: Value = serde_json::from_str(&backup.stdout).unwrap();
+    let snapshot = backup["backups"][0]["snapshot"].as_str().unwrap_or_else(|| panic!("{backup:#}"));
+    database.cluster.psql("insert into users values (1000)");
+    database.break_it();
+    let mut inputs = database.inputs();
+    inputs.push(format!("snapshot={snapshot}"));
+    let command = |arguments: &[&str]| database.command(arguments);
+    let key = database.place.path("cora.key").display().to_string();
+    let mut crew = Crew { command: &command, key: format!("file:{key}"), settled: Vec::new() };
+    let shown = crew.recover("postgres-snapshot.md", &inputs, "");
+    assert_eq!(database.users(), "500|f");
+    assert_split(&shown, &["detect", "decide", "approve", "execute", "verify", "traffic"]);
+}
