@@ -25,7 +25,7 @@ pub struct Statement {
     pub run: RunId,
     /// The step that this is about.
     pub step: StepId,
-    /// The block that is to be carried out: the step's own, or its undo's.
+    /// The block that is to be carried out: the step's own.
     pub block: StepId,
     /// SHA-256 of the exact text with its values.
     pub text: Digest,

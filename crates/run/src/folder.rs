@@ -272,7 +272,7 @@ impl RunFolder {
         loop {
             match self.lock_generation(generation) {
                 Err(FolderError::Busy(_)) if watch.elapsed() < LOCK_PATIENCE => {
-                    std::thread::sleep(LOCK_AGAIN)
+                    std::thread::sleep(LOCK_AGAIN);
                 }
                 locked => return locked,
             }

@@ -60,12 +60,7 @@ impl Executor {
     }
 
     fn is_undoing_now(&self) -> bool {
-        self.running.keys().any(|key| match key {
-            super::Key::Act { act, .. } => *act == Act::Undo,
-            super::Key::Facts { block } => {
-                self.graph.by_id(block).is_some_and(|block| block.role == lifeboat_runbook::Role::Undo)
-            }
-        })
+        self.running.keys().any(|key| matches!(key, super::Key::Act { act: Act::Undo, .. }))
     }
 
     fn has_open_forward(&self) -> bool {

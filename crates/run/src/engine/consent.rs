@@ -8,7 +8,7 @@ use crate::carry::{Carried, Stop};
 use crate::error::RunError;
 use crate::event::{Act, Ended, Event, Part};
 use lifeboat_base::clock::Timestamp;
-use lifeboat_runbook::{Approval, Fact, Source, Step, StepId, Undo};
+use lifeboat_runbook::{Approval, Fact, Source, Step, StepId};
 use std::collections::BTreeMap;
 
 type Facts = BTreeMap<String, String>;
@@ -18,19 +18,17 @@ impl Executor {
     pub(super) fn begin_with_consent(
         &mut self,
         step: &Step,
-        block: &Step,
-        _act: Act,
         observer: &mut dyn Observer,
     ) -> Result<Option<Timestamp>, RunError> {
-        let key = Key::Facts { block: block.id.clone() };
+        let key = Key::Facts { block: step.id.clone() };
         if self.running.contains_key(&key) {
             return Ok(None);
         }
         let now = self.time.now();
-        if let Some(asked) = self.state.asked.get(&block.id) {
+        if let Some(asked) = self.state.asked.get(&step.id) {
             let statement = &asked.statement;
             if now >= statement.expires {
-                self.record(Event::ApprovalExpired { block: block.id.clone() }, observer)?;
+                self.record(Event::ApprovalExpired { block: step.id.clone() }, observer)?;
                 return Ok(None);
             }
             if statement.agreed(&asked.given, &self.house.people) < statement.quorum {
@@ -40,21 +38,21 @@ impl Executor {
         if !self.has_room() {
             return Ok(None);
         }
-        match self.facts_task(step, block, key) {
-            Ok(task) if task.orders.is_empty() => self.take_facts(&block.id, Vec::new(), observer)?,
+        match self.facts_task(step, key) {
+            Ok(task) if task.orders.is_empty() => self.take_facts(&step.id, Vec::new(), observer)?,
             Ok(task) => match self.start(task) {
                 Ok(()) => {}
-                Err(error) => self.cannot_ask(block, &error.to_string(), observer)?,
+                Err(error) => self.cannot_ask(step, &error.to_string(), observer)?,
             },
-            Err(why) => self.cannot_ask(block, &why, observer)?,
+            Err(why) => self.cannot_ask(step, &why, observer)?,
         }
         Ok(None)
     }
 
-    /// The checks that the facts of a block are from, asked again.
-    fn facts_task(&self, step: &Step, block: &Step, key: Key) -> Result<Task, String> {
+    /// The checks that the facts of a step are from, asked again.
+    fn facts_task(&self, step: &Step, key: Key) -> Result<Task, String> {
         let mut orders = Vec::new();
-        for check in self.checks(block) {
+        for check in self.checks(step) {
             let resolved = self.with_lookup(|lookup| lookup.resolve(check))?;
             let order = self.order(&step.id, check, &resolved)?;
             orders.push((order, self.house.carriers.of(&check.action)?.clone()));
@@ -62,9 +60,9 @@ impl Executor {
         Ok(Task { key, orders, stop: Stop::default() })
     }
 
-    fn checks(&self, block: &Step) -> Vec<&Step> {
+    fn checks(&self, of: &Step) -> Vec<&Step> {
         let mut checks: Vec<&Step> = Vec::new();
-        for fact in block.approval.iter().flat_map(facts) {
+        for fact in of.approval.iter().flat_map(facts) {
             let Source::Output { step, .. } = &fact.source else { continue };
             let check = self.graph.by_id(step).filter(|step| step.is_check);
             checks.extend(check.filter(|check| checks.iter().all(|known| known.id != check.id)));
@@ -79,39 +77,21 @@ impl Executor {
         carried: Vec<(StepId, Carried)>,
         observer: &mut dyn Observer,
     ) -> Result<(), RunError> {
-        let Some((step, block, act)) = self.about(block) else { return Ok(()) };
-        if !self.state.status.may_do(act) || !self.state.status_of(&step.id).may_begin(act) {
+        // What undoes needs no consent: who gave the run up wants all of it undone.
+        let Some(step) = self.graph.by_id(block).cloned() else { return Ok(()) };
+        if !self.state.status.may_do(Act::Do) || !self.state.status_of(&step.id).may_begin(Act::Do) {
             return Ok(());
         }
-        match self.facts(&block, &carried) {
+        match self.facts(&step, &carried) {
             Ok(facts) => {
                 if !carried.is_empty() {
-                    self.record(Event::Measured { block: block.id.clone(), facts: facts.clone() }, observer)?;
+                    self.record(Event::Measured { block: step.id.clone(), facts: facts.clone() }, observer)?;
                 }
-                self.ask_or_begin(&step, &block, act, &facts, observer)
+                self.ask_or_begin(&step, &facts, observer)
             }
-            Err(why) if self.state.asked.contains_key(&block.id) => self.void(&block, why, observer),
-            Err(why) => self.cannot_ask(&block, &why, observer),
+            Err(why) if self.state.asked.contains_key(&step.id) => self.void(&step, why, observer),
+            Err(why) => self.cannot_ask(&step, &why, observer),
         }
-    }
-
-    /// The step that a block is about.
-    fn about(&self, block: &StepId) -> Option<(Step, Step, Act)> {
-        let found = self.graph.by_id(block)?.clone();
-        if found.role == lifeboat_runbook::Role::Forward {
-            return Some((found.clone(), found, Act::Do));
-        }
-        // One block may undo several steps: it is asked for the one that can be undone now.
-        let steps = &self.graph.runbook().steps;
-        let undone = |step: &&Step| matches!(&step.undo, Undo::By(by) if by == block);
-        let asked = self.state.asked.get(block).map(|asked| asked.statement.step.clone());
-        let step = steps.iter().filter(undone).find(|step| {
-            asked.as_ref().map_or_else(
-                || self.state.steps.get(&step.id).is_some_and(|state| state.possibly_done),
-                |asked| step.id == *asked,
-            )
-        });
-        Some((step?.clone(), found, Act::Undo))
     }
 
     /// The facts: what checks say now, and what is recorded of everything else.
@@ -142,31 +122,35 @@ impl Executor {
     fn ask_or_begin(
         &mut self,
         step: &Step,
-        block: &Step,
-        act: Act,
         facts: &Facts,
         observer: &mut dyn Observer,
     ) -> Result<(), RunError> {
         let now = self.time.now();
-        match self.weigh(step, block, facts, now) {
+        match self.weigh(step, facts, now) {
             Ok(Weighed::Ask(statement)) => self.record(Event::ApprovalAsked(statement), observer),
-            Ok(Weighed::Begin) => self.begin(step, act, Part::Itself, observer),
-            Ok(Weighed::Expired) => self.record(Event::ApprovalExpired { block: block.id.clone() }, observer),
-            Ok(Weighed::Void(why)) => self.void(block, why, observer),
-            Err(why) => self.cannot_ask(block, &why, observer),
+            Ok(Weighed::Begin) => self.begin(step, Act::Do, Part::Itself, observer),
+            Ok(Weighed::Wait) => Ok(()),
+            Ok(Weighed::Expired) => self.record(Event::ApprovalExpired { block: step.id.clone() }, observer),
+            Ok(Weighed::Void(why)) => self.void(step, why, observer),
+            Err(why) => self.cannot_ask(step, &why, observer),
         }
     }
 
-    fn weigh(&self, step: &Step, block: &Step, facts: &Facts, now: Timestamp) -> Result<Weighed, String> {
+    fn weigh(&self, step: &Step, facts: &Facts, now: Timestamp) -> Result<Weighed, String> {
         let begun = self.state.begun.as_ref().ok_or("the run was not begun")?;
-        let approval = block.approval.as_ref().ok_or("it needs no consent")?;
-        let resolved = &self.with_lookup(|lookup| lookup.resolve(block))?;
+        let approval = step.approval.as_ref().ok_or("it needs no consent")?;
+        let resolved = &self.with_lookup(|lookup| lookup.resolve(step))?;
         let asking = Asking { run: &begun.run, step: &step.id, approval, resolved, facts };
-        if let Some(asked) = self.state.asked.get(&block.id) {
-            if now >= asked.statement.expires {
-                return Ok(Weighed::Expired);
-            }
-            return Ok(asked.statement.changed(&asking).map_or(Weighed::Begin, Weighed::Void));
+        if let Some(asked) = self.state.asked.get(&step.id) {
+            let statement = &asked.statement;
+            return Ok(match statement.changed(&asking) {
+                _ if now >= statement.expires => Weighed::Expired,
+                Some(why) => Weighed::Void(why),
+                None if statement.agreed(&asked.given, &self.house.people) < statement.quorum => {
+                    Weighed::Wait
+                }
+                None => Weighed::Begin,
+            });
         }
         let statement = Statement::of(&asking, now)?;
         match statement.passed_bound() {
@@ -191,6 +175,8 @@ impl Executor {
 enum Weighed {
     Ask(Statement),
     Begin,
+    /// Too few agree yet.
+    Wait,
     Expired,
     Void(String),
 }

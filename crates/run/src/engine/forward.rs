@@ -58,8 +58,8 @@ impl Executor {
         act: Act,
         observer: &mut dyn Observer,
     ) -> Result<Option<Timestamp>, RunError> {
-        if block.approval.is_some() {
-            return self.begin_with_consent(step, block, act, observer);
+        if act == Act::Do && block.approval.is_some() {
+            return self.begin_with_consent(step, observer);
         }
         if self.has_room() || super::judge::is_person(block) {
             self.begin(step, act, Part::Itself, observer)?;

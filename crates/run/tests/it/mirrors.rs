@@ -225,7 +225,7 @@ fn a_run_goes_on_elsewhere_from_its_mirror_alone() {
     drop(tried);
     let elsewhere = tempfile::tempdir().unwrap();
     let there = House { mirror: Some(mirror.clone()), host: "host-2".to_owned(), ..house() };
-    assert_eq!(mirror.runs().unwrap(), [run.clone()]);
+    assert_eq!(mirror.runs().unwrap(), std::slice::from_ref(&run));
     let runs = Runs::within(elsewhere.path());
     let mut executor = Executor::take_over(&runs, &run, there, &compile_bytes, None).unwrap();
     assert_eq!(executor.state().number, number + 1);
@@ -381,6 +381,39 @@ fn what_was_recorded_while_the_mirror_was_away_arrives_after_a_restart() {
     let executor = Executor::resume(&runs, &run, mirrored(&away), &compile_bytes).unwrap();
     wait_for_slot(&away, &run, number);
     drop(executor);
+}
+
+/// On two machines there is no common file to claim: the slot decides.
+#[test]
+fn of_two_machines_that_take_over_at_once_one_does() {
+    for round in 0..5 {
+        let mirror = MemoryMirror::new();
+        let (_here, run, gate, driving) = frozen(mirrored(&mirror), "before");
+        wait_for_slot(&mirror, &run, 2);
+        let places = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+        let other = Gate::default();
+        let results: Vec<_> = std::thread::scope(|scope| {
+            let take = |place: &tempfile::TempDir| {
+                let house = with(&other, mirrored(&mirror.from_elsewhere()));
+                Executor::take_over(&Runs::within(place.path()), &run, house, &compile_bytes, None)
+            };
+            let takers: Vec<_> = places.iter().map(|place| scope.spawn(move || take(place))).collect();
+            takers.into_iter().map(|taker| taker.join().unwrap()).collect()
+        });
+        let mut won: Vec<Executor> = Vec::new();
+        for result in results {
+            match result {
+                Ok(executor) => won.push(executor),
+                Err(RunError::Folder(FolderError::Lost(_))) => {}
+                Err(error) => panic!("{}", lifeboat_base::report(&error)),
+            }
+        }
+        let going: Vec<Result<Rest, RunError>> = won.iter_mut().map(drive).collect();
+        gate.let_go();
+        assert!(driving.join().unwrap().is_err());
+        let ended = going.iter().filter(|rest| matches!(rest, Ok(Rest::Ended(Ending::Done)))).count();
+        assert_eq!((ended, other.times("once")), (1, 1), "round {round}: {going:?}");
+    }
 }
 
 /// Where a process of its own finds the run that it takes over.
