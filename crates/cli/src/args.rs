@@ -73,7 +73,7 @@ pub(crate) enum Command {
     Rehearse(RehearseArgs),
     /// Look around, and write a plan
     Init(InitArgs),
-    /// Find what a plan contradicts, and what will hurt
+    /// Find what a plan contradicts, what a runbook hides, and what will hurt
     Lint(LintArgs),
     /// Objectives against what is: a line a dataset and a line a service, problems first
     Status(StatusArgs),
@@ -190,7 +190,7 @@ pub(crate) struct InitArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct LintArgs {
-    /// The plans [default: what --plan names, else ./lifeboat.toml]
+    /// Plans, and runbooks (*.md) [default: what --plan names, else ./lifeboat.toml]
     #[arg(value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) files: Vec<PathBuf>,
     /// Exit with 3 also where something is only a hazard

@@ -70,3 +70,19 @@ fn what_was_measured_here_counts() {
     assert_eq!(restoring["source"], serde_json::json!({ "from": "measured", "count": 1 }));
     assert!(restoring["seconds"].as_f64().unwrap() >= 1.0);
 }
+
+#[test]
+fn runbooks_are_linted_beside_plans() {
+    let place = Place::empty();
+    place.write("lifeboat.toml", "[system]\nname = \"test\"\n");
+    place.write(
+        "switch.md",
+        "# Switch\n\n```bash {step=drop timeout=1m}\npsql -c 'drop table users'\n```\n\n\
+         ```check {step=whole timeout=1m}\ngunzip -t backup.gz\n```\n",
+    );
+    place.write("broken.md", "# Broken\n\n```bash {step=one nedds=two}\ntrue\n```\n");
+    let mut seen = Transcript::new(&place);
+    seen.run(&["lint", "switch.md"]).run(&["lint", "lifeboat.toml", "switch.md", "--strict", "--json"]);
+    seen.run(&["lint", "broken.md"]).run(&["lint", "absent.md"]);
+    seen.compare("lint-runbooks.txt");
+}

@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 use std::io::Write;
 
 pub(super) fn run(context: &Context, args: &RunArgs) -> Result<Outcome, Failure> {
-    let (text, runbook) = read(context, &args.file)?;
+    let (text, runbook) = read(context.output, &args.file)?;
     let inputs = inputs(&runbook, &args.inputs)?;
     if args.dry_run {
         // Nobody does anything.

@@ -9,6 +9,7 @@ mod show;
 use crate::args::RunbookCommand;
 use crate::context::Context;
 use crate::failure::{Failure, Outcome};
+use crate::output::Output;
 use lifeboat_base::Hint;
 use lifeboat_carriers::{Lifeboat, RepositoryMirror, Sql};
 use lifeboat_evidence::PublicKey;
@@ -82,7 +83,7 @@ fn pinned(document: &[u8]) -> Result<Runbook, Box<dyn Error + Send + Sync>> {
 }
 
 /// Reads and compiles a document; everything that is wrong with it is said at once.
-fn read(context: &Context, file: &Path) -> Result<(String, Runbook), Failure> {
+pub(crate) fn read(output: Output, file: &Path) -> Result<(String, Runbook), Failure> {
     let text = std::fs::read_to_string(file).map_err(|error| {
         Failure::usage(format!("read the runbook {}: {error}", file.display()), "Check the path.")
     })?;
@@ -90,10 +91,12 @@ fn read(context: &Context, file: &Path) -> Result<(String, Runbook), Failure> {
         Ok(runbook) => Ok((text, runbook)),
         Err(faults) => {
             for fault in &faults {
-                context.output.fault(file, fault.line, &fault.what, fault.hint.as_deref());
+                output.fault(file, fault.line, &fault.what, fault.hint.as_deref());
             }
+            let count = faults.iter().count();
+            let plural = if count == 1 { "fault" } else { "faults" };
             Err(Failure::usage(
-                format!("{} is no runbook that can run: {} faults", file.display(), faults.iter().count()),
+                format!("{} is no runbook that can run: {count} {plural}", file.display()),
                 "docs/runbook.md says how its blocks and their attributes are written.",
             ))
         }

@@ -102,7 +102,7 @@ fn show_run(context: &Context, folder: &RunFolder) -> Result<Outcome, Failure> {
 }
 
 fn show_runbook(context: &Context, file: &Path) -> Result<Outcome, Failure> {
-    let (text, runbook) = read(context, file)?;
+    let (text, runbook) = read(context.output, file)?;
     let today = Clock::System.now().to_jiff().to_zoned(jiff::tz::TimeZone::system()).date();
     let findings = lint(&runbook, &text, today);
     context.output.result(
