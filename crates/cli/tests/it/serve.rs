@@ -463,15 +463,6 @@ fn one_of_two_leads_through_kills_and_freezes() {
     });
     // Whatever led, what the server was told is durable is there: one stretch, and every row in it.
     until_all_is_durable(&two.cluster);
-    for (who, one) in [("other", &mut other), ("leader", &mut leader)] {
-        one.said.extend(one.events.try_iter());
-        for e in one.said.iter().rev().take(60).rev() {
-            let t = e.to_string();
-            if !t.contains("streamed") {
-                eprintln!("{who}: {}", &t[..t.len().min(330)]);
-            }
-        }
-    }
     other.stop();
     leader.stop();
     let points = two.place.json(&["points", "app"]);
