@@ -445,6 +445,10 @@ fn one_of_two_leads_through_kills_and_freezes() {
             let led_after = begun.elapsed().as_secs_f64();
             other.until(|event| event["subject"] == "app" && event["event"] == "streaming");
             took.push((led_after, begun.elapsed().as_secs_f64()));
+            if *fault == Fault::FrozenAtPublication {
+                // From then on what the one before publishes is too late.
+                other.until_ended("snapshot app", "done");
+            }
             if *fault == Fault::Killed {
                 // It leads again two rounds later.
                 let freezes = faults.get(round + 2) == Some(&Fault::FrozenAtPublication);
