@@ -1,7 +1,7 @@
 //! The target for runbooks: documents that people write.
 
 use lifeboat_runbook::lint::lint;
-use lifeboat_runbook::template::{fill, references, sql_references};
+use lifeboat_runbook::template::{Dialect, fill, fill_sql};
 use lifeboat_runbook::{Action, Role, Runbook, compile};
 use std::collections::BTreeSet;
 
@@ -51,8 +51,9 @@ fn is_filled(action: &Action, is_passed: impl Fn(&str) -> bool) {
     let value = |name: &str| is_passed(name).then(|| "${x}'\":'x'".to_owned());
     let texts: Vec<&str> = match action {
         Action::Sql { on, script } => {
-            let places = sql_references(script);
-            fill(script, &places, value).unwrap();
+            for dialect in [Dialect::Postgres, Dialect::Sqlite] {
+                fill_sql(script, dialect, value).unwrap();
+            }
             vec![on]
         }
         Action::Http { request } => {
@@ -63,6 +64,6 @@ fn is_filled(action: &Action, is_passed: impl Fn(&str) -> bool) {
         Action::Person { .. } | Action::Bash { .. } => Vec::new(),
     };
     for text in texts {
-        fill(text, &references(text), value).unwrap();
+        fill(text, value).unwrap();
     }
 }

@@ -126,13 +126,12 @@ fn hash(block: &Step, values: &BTreeMap<String, Value>) -> Result<Digest, String
 /// # Errors
 /// Where a name has no value.
 pub fn fill(text: &str, values: &BTreeMap<String, Value>) -> Result<String, String> {
-    let references = template::references(text);
-    for reference in &references {
+    for reference in template::references(text) {
         let value = values.get(&reference.name);
         value.ok_or_else(|| format!("${{{}}} is not passed", reference.name))?.expose()?;
     }
     let value = |name: &str| values.get(name).and_then(|value| value.expose().ok()).map(str::to_owned);
-    template::fill(text, &references, value).map_err(|name| format!("${{{name}}} is not passed"))
+    template::fill(text, value).map_err(|name| format!("${{{name}}} is not passed"))
 }
 
 #[cfg(test)]

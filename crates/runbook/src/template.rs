@@ -25,17 +25,26 @@ pub enum Form {
     Identifier,
 }
 
+/// How a database reads a literal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dialect {
+    /// A backslash may escape, where `standard_conforming_strings` is off.
+    Postgres,
+    /// A backslash is a backslash.
+    Sqlite,
+}
+
 impl Form {
-    /// A value in this form. A literal is one also where `standard_conforming_strings` is off: a backslash makes it
-    /// an escape string, as psql does it.
-    fn write(self, value: &str) -> String {
-        match self {
-            Self::Plain => value.to_owned(),
-            Self::Identifier => format!("\"{}\"", value.replace('"', "\"\"")),
-            Self::Literal if value.contains('\\') => {
+    /// A value in this form. A literal for PostgreSQL is one whatever its settings: a backslash makes it an escape
+    /// string, as psql does it.
+    fn write(self, value: &str, dialect: Dialect) -> String {
+        match (self, dialect) {
+            (Self::Plain, _) => value.to_owned(),
+            (Self::Identifier, _) => format!("\"{}\"", value.replace('"', "\"\"")),
+            (Self::Literal, Dialect::Postgres) if value.contains('\\') => {
                 format!(" E'{}'", value.replace('\\', "\\\\").replace('\'', "''"))
             }
-            Self::Literal => format!("'{}'", value.replace('\'', "''")),
+            (Self::Literal, _) => format!("'{}'", value.replace('\'', "''")),
         }
     }
 }
@@ -70,20 +79,37 @@ pub fn sql_references(script: &str) -> Vec<Reference> {
     found
 }
 
-/// The text with every reference replaced by its value, once: what a value contains refers to nothing.
+/// The text with every `${name}` replaced by its value, once: what a value contains refers to nothing.
 ///
 /// # Errors
 /// With the name that has no value.
-pub fn fill(
+pub fn fill(text: &str, value: impl Fn(&str) -> Option<String>) -> Result<String, String> {
+    filled(text, &references(text), Dialect::Sqlite, value)
+}
+
+/// The SQL with every reference replaced by its value, once.
+///
+/// # Errors
+/// As [`fill`].
+pub fn fill_sql(
+    script: &str,
+    dialect: Dialect,
+    value: impl Fn(&str) -> Option<String>,
+) -> Result<String, String> {
+    filled(script, &sql_references(script), dialect, value)
+}
+
+fn filled(
     text: &str,
     references: &[Reference],
+    dialect: Dialect,
     value: impl Fn(&str) -> Option<String>,
 ) -> Result<String, String> {
     let (mut filled, mut from) = (String::new(), 0);
     for reference in references {
         let value = value(&reference.name).ok_or_else(|| reference.name.clone())?;
         filled.push_str(text.get(from..reference.place.start).unwrap_or_default());
-        filled.push_str(&reference.form.write(&value));
+        filled.push_str(&reference.form.write(&value, dialect));
         from = reference.place.end;
     }
     filled.push_str(text.get(from..).unwrap_or_default());
@@ -221,27 +247,29 @@ fn dollar(text: &str) -> Option<usize> {
 mod tests {
     use super::*;
 
-    fn filled(text: &str, references: &[Reference]) -> Result<String, String> {
-        fill(text, references, |name| match name {
+    fn values(name: &str) -> Option<String> {
+        match name {
             "a" => Some("O'Neil ${b}".to_owned()),
             "b" => Some(r#"x\"y"#.to_owned()),
             _ => None,
-        })
+        }
     }
 
     #[test]
     fn values_are_filled_in_once() {
         let text = "${a}/${b}$a ${";
-        assert_eq!(filled(text, &references(text)).unwrap(), "O'Neil ${b}/x\\\"y$a ${");
-        assert_eq!(filled("${c}", &references("${c}")).unwrap_err(), "c");
+        assert_eq!(fill(text, values).unwrap(), "O'Neil ${b}/x\\\"y$a ${");
+        assert_eq!(fill("${c}", values).unwrap_err(), "c");
     }
 
     #[test]
     fn sql_has_literals_and_identifiers() {
         let text = r#"select :'a', :"b", :'b' from t where x = ':''a'' :"a"' and y::"a" > 1"#;
-        let want =
-            r#"select 'O''Neil ${b}', "x\""y",  E'x\\"y' from t where x = ':''a'' :"a"' and y::"a" > 1"#;
-        assert_eq!(filled(text, &sql_references(text)).unwrap(), want);
+        let behind = r#" from t where x = ':''a'' :"a"' and y::"a" > 1"#;
+        let postgres = format!(r#"select 'O''Neil ${{b}}', "x\""y",  E'x\\"y'{behind}"#);
+        assert_eq!(fill_sql(text, Dialect::Postgres, values).unwrap(), postgres);
+        let sqlite = format!(r#"select 'O''Neil ${{b}}', "x\""y", 'x\"y'{behind}"#);
+        assert_eq!(fill_sql(text, Dialect::Sqlite, values).unwrap(), sqlite);
     }
 
     #[test]

@@ -7,9 +7,9 @@ mod sqlite;
 
 use lifeboat_recovery::Target;
 use lifeboat_run::event::Ended;
-use lifeboat_run::{Carried, Carry, EnvironmentAndFiles, Order, Secrets, Stop, Value, fill};
+use lifeboat_run::{Carried, Carry, EnvironmentAndFiles, Order, Secrets, Stop, fill};
 use lifeboat_runbook::Action;
-use lifeboat_runbook::template::{self, Form, Reference};
+use lifeboat_runbook::template::{self, Dialect};
 use shown::Answer;
 use std::ffi::OsStr;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -61,8 +61,13 @@ impl Sql {
         let address = if is_reference(&on) { self.read(&on)? } else { on };
         // The address may have a password in it: only what is wrong with it is said.
         let target = Target::named(OsStr::new(&address)).map_err(|error| lifeboat_base::report(&error))?;
-        let has_escapes = matches!(target, Target::Postgres(_));
-        let script = filled(script, has_escapes, |name| order.values.get(name))?;
+        let dialect = match &target {
+            Target::Postgres(_) => Dialect::Postgres,
+            Target::Sqlite(_) | Target::Files(_) => Dialect::Sqlite,
+        };
+        let value = |name: &str| order.values.get(name)?.expose().ok().map(str::to_owned);
+        let script = template::fill_sql(script, dialect, value);
+        let script = script.map_err(|name| format!("{name} is not passed, or is no UTF-8"))?;
         Ok(Question { target, script })
     }
 
@@ -71,30 +76,6 @@ impl Sql {
         let text = std::str::from_utf8(secret.expose()).map_err(|_| format!("{reference} is no UTF-8"))?;
         Ok(text.to_owned())
     }
-}
-
-/// The script with its values. What a value contains refers to nothing.
-fn filled<'v>(
-    script: &str,
-    has_escapes: bool,
-    value: impl Fn(&str) -> Option<&'v Value>,
-) -> Result<String, String> {
-    let (mut filled, mut from) = (String::new(), 0);
-    for Reference { place, name, form } in template::sql_references(script) {
-        let value = value(&name).ok_or_else(|| format!("{name} is not passed"))?.expose()?;
-        filled.push_str(script.get(from..place.start).unwrap_or_default());
-        filled.push_str(&match form {
-            Form::Identifier => format!("\"{}\"", value.replace('"', "\"\"")),
-            // As psql does it: so it is one literal also where standard_conforming_strings is off.
-            _ if has_escapes && value.contains('\\') => {
-                format!(" E'{}'", value.replace('\\', "\\\\").replace('\'', "''"))
-            }
-            _ => format!("'{}'", value.replace('\'', "''")),
-        });
-        from = place.end;
-    }
-    filled.push_str(script.get(from..).unwrap_or_default());
-    Ok(filled)
 }
 
 fn is_reference(on: &str) -> bool {

@@ -50,7 +50,7 @@ fn statements(connection: &Connection, script: &str) -> rusqlite::Result<Answer>
 }
 
 fn rows(statement: &mut Statement<'_>) -> rusqlite::Result<Answer> {
-    let columns = statement.column_names().into_iter().map(str::to_owned).collect();
+    let columns = statement.column_names().map(str::to_owned).collect();
     let mut answer = Answer { columns, ..Answer::default() };
     let width = answer.columns.len();
     let mut rows = statement.query([])?;
