@@ -85,7 +85,10 @@ mod enabled {
             }
             Action::Freeze => {
                 let itself = rustix::process::getpid();
-                rustix::process::kill_process(itself, rustix::process::Signal::STOP).map_err(Into::into)
+                rustix::process::kill_process(itself, rustix::process::Signal::STOP)?;
+                // Other threads may take the signal: this one must not get any further before it has taken effect.
+                std::thread::sleep(Duration::from_millis(100));
+                Ok(())
             }
             Action::Error => Err(io::Error::other(format!("failpoint {name}"))),
             Action::Kill => {
