@@ -289,7 +289,7 @@ fn named_in_sources() -> BTreeSet<String> {
     for entry in std::fs::read_dir(crates).unwrap() {
         let entry = entry.unwrap();
         let name = entry.file_name().into_string().unwrap();
-        let floor = ["base", "objects", "repository", "receipts", "recovery"].contains(&name.as_str())
+        let floor = ["base", "objects", "repository", "receipts", "recovery", "run"].contains(&name.as_str())
             || name.starts_with("store");
         if floor {
             names_below(&entry.path().join("src"), &mut names);
