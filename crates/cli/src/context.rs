@@ -121,6 +121,24 @@ impl Context {
         arguments
     }
 
+    /// What this very program needs to be told to see everything as this command does: the repository, and the plan, the
+    /// state and the host that were named. No secret is in it.
+    pub(crate) fn same_arguments(&self) -> Vec<OsString> {
+        let mut arguments = self.global_arguments();
+        let absolute =
+            |path: &PathBuf| std::path::absolute(path).unwrap_or_else(|_| path.clone()).into_os_string();
+        let named = [
+            ("--plan", self.global.plan.as_ref().map(absolute)),
+            ("--state-dir", self.global.state_dir.as_ref().map(absolute)),
+            ("--writer-key", self.global.writer_key.as_ref().map(absolute)),
+            ("--this-host", self.global.host.clone().map(OsString::from)),
+        ];
+        for (name, value) in named {
+            arguments.extend(value.into_iter().flat_map(|value| [OsString::from(name), value]));
+        }
+        arguments
+    }
+
     /// Any repository, open. What --root says is said of the one that --repository names.
     pub(crate) fn open_at(&self, location: &Location, secret: &Secret) -> Result<Arc<Repository>, Failure> {
         self.open_rooted(location, secret, None)

@@ -7,7 +7,7 @@ mod sqlite;
 
 use lifeboat_recovery::Target;
 use lifeboat_run::event::Ended;
-use lifeboat_run::{Carried, Carry, EnvironmentAndFiles, Order, Secrets, Stop, fill};
+use lifeboat_run::{Carried, Carry, EnvironmentAndFiles, Order, Secrets, Stop, Value, fill};
 use lifeboat_runbook::Action;
 use lifeboat_runbook::template::{self, Dialect};
 use shown::Answer;
@@ -58,9 +58,16 @@ impl Sql {
     fn question(&self, order: &Order) -> Result<Question, String> {
         let Action::Sql { on, script } = &order.action else { return Err("this is no SQL".to_owned()) };
         let on = fill(on, &order.values)?;
+        let is_hidden =
+            is_reference(&on) || order.values.values().any(|value| matches!(value, Value::Secret { .. }));
         let address = if is_reference(&on) { self.read(&on)? } else { on };
-        // The address may have a password in it: only what is wrong with it is said.
-        let target = Target::named(OsStr::new(&address)).map_err(|error| lifeboat_base::report(&error))?;
+        let target = Target::named(OsStr::new(&address)).map_err(|error| match is_hidden {
+            // It may have a password in it, which an error would repeat.
+            true => {
+                "what it runs on is neither the address of a PostgreSQL server nor a database file".to_owned()
+            }
+            false => lifeboat_base::report(&error),
+        })?;
         let dialect = match &target {
             Target::Postgres(_) => Dialect::Postgres,
             Target::Sqlite(_) | Target::Files(_) => Dialect::Sqlite,

@@ -105,6 +105,10 @@ fn what_is_not_there_is_not_begun_and_no_secret_shows() {
         assert!(matches!(carried.ended, Ended::NotBegun { .. }), "{on}: {carried:?}");
     }
     assert!(!folder.path().join("nobody").exists(), "no database is made");
+    let other = folder.path().join("address");
+    lifeboat_base::crashsafe::create(&other, b"mysql://me:hunter2@db/app\n").unwrap();
+    let carried = carry(&sql(folder.path(), &format!("file:{}", other.display()), "select 1"));
+    assert!(matches!(&carried.ended, Ended::NotBegun { why } if !why.contains("hunter2")), "{carried:?}");
     each(|folder, on, _| {
         let mut order = sql(folder, on, "select :'password' as told");
         order.values.insert("password".to_owned(), secret("env:PASSWORD", "hunter2"));

@@ -258,6 +258,25 @@ fn a_run_that_was_killed_goes_on_and_does_nothing_twice() {
     assert_eq!(stage.read("served").as_deref(), Some("db-2\n"));
 }
 
+/// A command of a block sees the plan and the state that the run was begun with.
+#[test]
+fn a_lifeboat_block_sees_what_the_run_sees() {
+    let place = Place::new();
+    place.write("tree/a", "first");
+    place.write(
+        "plans/other.toml",
+        format!("[datasets.site]\nstore = \"{}\"\n", place.path("tree").display()),
+    );
+    place.write(
+        "backup.md",
+        "# Backup\n\n```lifeboat {step=backup repeat=safe outputs=id=/backups/0/snapshot undo=none why=\"it harms nobody\"}\n\
+         lifeboat backup site\n```\n",
+    );
+    let command = ["--plan", "plans/other.toml", "runbook", "run", "backup.md", "--by", "ann", "--no-wait"];
+    place.run(&command).expect(0);
+    assert_eq!(place.json(&["points", "site"])["points"].as_array().unwrap().len(), 1);
+}
+
 /// Continued on another machine from what the repository has.
 #[test]
 fn a_mirrored_run_goes_on_elsewhere() {
@@ -282,6 +301,8 @@ fn a_mirrored_run_goes_on_elsewhere() {
     elsewhere(&["runbook", "confirm", &run, "told", "--by", "eve"]).expect(0);
     let goes_on = elsewhere(&["runbook", "resume", &run, "--by", "ann", "--no-wait"]);
     assert!(goes_on.stdout.contains("agree to switch"), "{goes_on}");
+    let receipts = elsewhere(&["evidence", "list", "--kind", "run"]);
+    assert!(receipts.stdout.lines().filter(|line| line.contains("run")).count() >= 3, "{receipts}");
     // Whoever had it stops as soon as it looks.
     let late = place.run(&["runbook", "resume", &run, "--by", "eve", "--no-wait"]);
     assert_eq!(late.code, Some(1), "{late}");

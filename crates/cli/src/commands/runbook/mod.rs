@@ -107,7 +107,7 @@ pub(crate) fn read(output: Output, file: &Path) -> Result<(String, Runbook), Fai
 fn house(context: &Context, who: &str, width: u16) -> Result<House, Failure> {
     let program = std::env::current_exe()
         .map_err(|error| Failure::failed(format!("find this very program: {error}")))?;
-    let before = context.global_arguments().into_iter().map(|word| {
+    let before = context.same_arguments().into_iter().map(|word| {
         word.into_string().map_err(|_| Failure::failed("an option of this command is no UTF-8".to_owned()))
     });
     let lifeboat = Lifeboat::new(program, before.collect::<Result<_, _>>()?);
