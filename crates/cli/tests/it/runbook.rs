@@ -258,6 +258,38 @@ fn a_run_that_was_killed_goes_on_and_does_nothing_twice() {
     assert_eq!(stage.read("served").as_deref(), Some("db-2\n"));
 }
 
+/// Told to end, it lets what runs end and begins nothing more; whoever resumes it lets it go on.
+#[test]
+fn a_process_that_is_told_to_end_ends_between_steps() {
+    let place = Place::empty();
+    place.write(
+        "two.md",
+        "# Two\n\n```bash {step=first repeat=never undo=none why=\"a test\"}\n\
+         touch begun; until test -e go; do sleep 0.05; done; echo once >> first\n```\n\n\
+         ```bash {step=second repeat=never undo=none why=\"a test\"}\ntouch second\n```\n",
+    );
+    let mut command = place.command(&["runbook", "run", "two.md", "--by", "ann", "--json"]);
+    let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let until = |has: &dyn Fn() -> bool| {
+        let begun = Instant::now();
+        while !has() {
+            assert!(begun.elapsed() < PATIENCE, "it was waited for in vain");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    };
+    until(&|| place.path("begun").exists());
+    let process = rustix::process::Pid::from_child(&child);
+    rustix::process::kill_process(process, rustix::process::Signal::TERM).unwrap();
+    let run = place.json(&["runbook", "list"])[0]["run"].as_str().unwrap().to_owned();
+    until(&|| place.ok(&["runbook", "show", &run]).contains("PAUSED"));
+    place.write("go", "");
+    assert_eq!(child.wait().unwrap().code(), Some(4));
+    assert!(!place.path("second").exists());
+    place.run(&["runbook", "resume", &run, "--by", "ann", "--no-wait"]).expect(0);
+    assert!(place.path("second").exists());
+    assert_eq!(std::fs::read_to_string(place.path("first")).unwrap(), "once\n");
+}
+
 /// A command of a block sees the plan and the state that the run was begun with.
 #[test]
 fn a_lifeboat_block_sees_what_the_run_sees() {

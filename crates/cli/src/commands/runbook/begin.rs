@@ -7,8 +7,8 @@ use crate::failure::{Failure, Outcome};
 use crate::time::instant;
 use lifeboat_base::clock::Timestamp;
 use lifeboat_run::{
-    Begin, DryRun, Event, Executor, FolderError, Given, House, Obstacle, RunFolder, RunId, StoppedStatement,
-    dry_run,
+    Begin, DryRun, Event, Executor, FolderError, Given, House, Obstacle, Request, RunFolder, RunId,
+    StoppedStatement, dry_run,
 };
 use lifeboat_runbook::{InputKind, Runbook};
 use std::collections::BTreeMap;
@@ -45,6 +45,9 @@ pub(super) fn resume(context: &Context, args: &ResumeArgs) -> Result<Outcome, Fa
         Executor::resume(&runs, &run, house, &pinned)
     };
     let executor = executor.map_err(|error| of_run(&error))?;
+    if executor.state().reason.as_deref() == Some(drive::TOLD_TO_END) {
+        executor.asker().ask(Request::Resume { by: who });
+    }
     let document = runs.open(&run).and_then(|folder| folder.document()).map_err(|error| failed(&error))?;
     let runbook = pinned(&document).map_err(|error| Failure::failed(error.to_string()))?;
     drive::drive(context, executor, &runbook, &args.drive)

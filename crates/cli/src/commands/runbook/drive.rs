@@ -24,6 +24,8 @@ use std::time::Duration;
 const NEWS: usize = 8;
 /// It is looked so often whether somebody wants it to end.
 const LOOK: Duration = Duration::from_millis(100);
+/// Why a run is paused whose process was told to end: whoever resumes it lets it go on.
+pub(super) const TOLD_TO_END: &str = "its process was told to end";
 /// Clears a terminal and goes to its beginning (ECMA-48: ED 2, CUP).
 const CLEAR: &str = "\u{1b}[2J\u{1b}[H";
 /// Saves where the cursor is and goes to the beginning; goes back there (DEC: DECSC, CUP, DECRC).
@@ -66,10 +68,11 @@ pub(super) fn drive(
         context.output.note(&format!("run {}", shown.run));
     }
     let stop = stop_on_signals()?;
-    let rest = go_on(&mut executor, &mut shown, args, &stop, &who).map_err(|error| of_run(&error));
+    pause_when_told(executor.asker(), stop.clone(), who);
+    let rest = go_on(&mut executor, &mut shown, args, &stop).map_err(|error| of_run(&error));
     let standing = executor.standing();
-    shown.last(&standing)?;
     note(context, &shown.run, runbook, &standing, &rest);
+    shown.last(&standing)?;
     Ok(match rest? {
         Rest::Ended(Ending::Done) => Outcome::Done,
         Rest::Ended(_) => Outcome::Failed,
@@ -85,24 +88,26 @@ fn go_on(
     shown: &mut Shown<'_>,
     args: &Drive,
     stop: &AtomicBool,
-    who: &str,
 ) -> Result<Rest, RunError> {
-    let mut is_pausing = false;
     loop {
         let mut observer = |record: &Record, state: &RunState| shown.saw(record, state);
         let rest = executor.drive(Until::PeopleAreNeeded, &mut observer)?;
-        if matches!(rest, Rest::Ended(_)) || args.no_wait || is_pausing {
+        if matches!(rest, Rest::Ended(_)) || args.no_wait || stop.load(Ordering::Relaxed) {
             return Ok(rest);
-        }
-        if stop.load(Ordering::Relaxed) {
-            let (by, reason) = (who.to_owned(), "its process was told to end".to_owned());
-            executor.asker().ask(Request::Pause { by, reason });
-            is_pausing = true;
-            continue;
         }
         shown.show(&executor.standing());
         std::thread::sleep(LOOK);
     }
+}
+
+/// No step is begun once this process is told to end; what runs goes on to its end.
+fn pause_when_told(asker: Asker, stop: Arc<AtomicBool>, by: String) {
+    std::thread::spawn(move || {
+        while !stop.load(Ordering::Relaxed) {
+            std::thread::sleep(LOOK);
+        }
+        asker.ask(Request::Pause { by, reason: TOLD_TO_END.to_owned() });
+    });
 }
 
 impl Shown<'_> {
