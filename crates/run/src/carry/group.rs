@@ -5,22 +5,22 @@
 //! such tie; it is found by a variable in its environment ([`TAG`]) when the run is resumed. What left for a session of
 //! its own (a server that was started as a daemon) did so on purpose and stays.
 
-use rustix::process::{
-    Pid, Signal, getsid, kill_process, kill_process_group, set_parent_process_death_signal,
-};
-use std::ffi::OsString;
+use rustix::process::{Pid, Signal, kill_process, kill_process_group, set_parent_process_death_signal};
 use std::io;
-use std::os::unix::ffi::OsStringExt;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command};
 
 /// Names the order in the environment of all that belongs to it: run, block, attempt and session.
 const TAG: &str = "LIFEBOAT_STEP";
 
+/// How the kernel names a session whose leader is in no namespace of processes that we see: whoever was started by
+/// a container's runtime is in one.
+const SESSION_OUTSIDE: i32 = 0;
+
 /// Starts a command in a group of its own, tied to this thread and tagged.
 #[expect(unsafe_code, reason = "the child must ask for the signal itself, between fork and exec")]
 pub(crate) fn spawn(command: &mut Command, order: &str) -> io::Result<Child> {
-    let session = getsid(None).map_or(0, |session| session.as_raw_nonzero().get());
+    let session = session_of("self").unwrap_or(SESSION_OUTSIDE);
     command.env(TAG, format!("{order}/{session}")).process_group(0);
     let parent = rustix::process::getpid();
     let ask = move || {
@@ -74,8 +74,28 @@ fn belongs(pid: i32, prefix: &[u8]) -> bool {
     let Some(tag) = environment.split(|byte| *byte == 0).find(|variable| variable.starts_with(prefix)) else {
         return false;
     };
-    let session = OsString::from_vec(tag[prefix.len()..].to_vec());
-    let session: Option<i32> = session.to_str().and_then(|session| session.parse().ok());
-    let theirs = Pid::from_raw(pid).and_then(|pid| getsid(Some(pid)).ok());
-    session.is_some() && theirs.map(|theirs| theirs.as_raw_nonzero().get()) == session
+    let session = std::str::from_utf8(&tag[prefix.len()..]).ok().and_then(|session| session.parse().ok());
+    session.is_some() && session_of(&pid.to_string()) == session
+}
+
+/// The session of a process (proc(5), `stat`), [`SESSION_OUTSIDE`] included, which `getsid` has no type for.
+fn session_of(pid: &str) -> Option<i32> {
+    session_in(&std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
+}
+
+/// `12 (a name) S PARENT GROUP SESSION …`: the name may hold anything, brackets too.
+fn session_in(stat: &str) -> Option<i32> {
+    stat.rsplit_once(") ")?.1.split(' ').nth(3)?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_session_is_found_behind_any_name() {
+        assert_eq!(session_in("12 (bash) S 7 12 3 0 -1"), Some(3));
+        assert_eq!(session_in("12 (a) S 9 9 9 (b) R 8 12 0 0"), Some(SESSION_OUTSIDE));
+        assert_eq!(session_in("12 (a) S 9"), None);
+    }
 }

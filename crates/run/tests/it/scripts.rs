@@ -192,7 +192,8 @@ fn what_a_killed_executor_left_running_is_ended_before_it_is_done_again() {
     let place = tempfile::tempdir().unwrap();
     let pid = place.path().join("pid");
     // The tag that the executor gives: a grandchild of a script whose executor was killed still has it.
-    let session = rustix::process::getsid(None).unwrap().as_raw_nonzero().get();
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap();
+    let session = stat.rsplit_once(") ").unwrap().1.split(' ').nth(3).unwrap();
     let mut order = order(place.path(), bash("true"));
     order.run = "20270115t080000z-0000dead".parse().unwrap();
     let tag = format!("{}/{}/{}/{session}", order.run, order.block, order.attempt);
@@ -206,6 +207,25 @@ fn what_a_killed_executor_left_running_is_ended_before_it_is_done_again() {
     assert!(left.try_wait().unwrap().is_none(), "another attempt's is left alone");
     Bash::default().clear_up(&order);
     assert!(!left.wait().unwrap().success());
+}
+
+/// A container's first process is in a session that nobody in the container can name: `getsid` says 0. So is what is
+/// started within a running one.
+#[test]
+fn in_a_container_a_script_is_carried_out_and_cleared_up() {
+    let mut unshare = std::process::Command::new("unshare");
+    unshare.args(["--pid", "--fork", "--mount-proc"]);
+    if !unshare.arg("true").output().is_ok_and(|tried| tried.status.success()) {
+        eprintln!("skipped: no namespace of processes can be made here (it takes root and unshare(1))");
+        return;
+    }
+    let mut inside = std::process::Command::new("unshare");
+    inside.args(["--pid", "--fork", "--mount-proc"]).arg(std::env::current_exe().unwrap());
+    let names =
+        ["scripts::a_secret_shows", "scripts::what_a_killed_executor", "kills::an_executor_that_dies"];
+    let ended = inside.args(names).output().unwrap();
+    let said = String::from_utf8_lossy(&ended.stdout);
+    assert!(ended.status.success() && said.contains("3 passed"), "{said}");
 }
 
 /// Answers one request and gives back what it was.
