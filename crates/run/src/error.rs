@@ -55,6 +55,16 @@ pub enum RunError {
         /// Who has it, where that is known.
         by: Option<String>,
     },
+    /// Its mirror has records of the same executor that this machine lost, as after a disk was put back.
+    #[error("run {run} has {here} records here and {there} in its mirror")]
+    Behind {
+        /// The run.
+        run: RunId,
+        /// So many are here.
+        here: u64,
+        /// So many are there.
+        there: u64,
+    },
     /// A person has to say that the other executor is stopped.
     #[error("{why}: a person has to state that the other executor is stopped")]
     StatementNeeded {
@@ -87,6 +97,9 @@ impl Hint for RunError {
                 "Keep the run's folder as it is; continue from the mirror on another machine if it is mirrored."
             }
             Self::NotBegun(_) => "Begin it anew; nothing was done.",
+            Self::Behind { .. } => {
+                "This machine lost records of it (a disk put back?), or shares its state with another: `--take-over` fetches what the mirror has and goes on from there."
+            }
             Self::TakenOver { .. } => "Nothing more is done here; `lifeboat runbook show` says who has it.",
             Self::StatementNeeded { .. } => {
                 "Make sure that the other executor is stopped (its process ended, its machine off), then take over and state how you know."

@@ -93,6 +93,14 @@ pub enum Event {
         /// Whether what was done is undone.
         undo: bool,
     },
+    /// A mirrored run goes on though its mirror is silent: nothing waits for it any more. What is recorded is still
+    /// brought there when it answers again.
+    MirrorLeft {
+        /// Who wants that.
+        by: String,
+        /// How they know that nobody goes on with it elsewhere.
+        reason: String,
+    },
     /// Another executor goes on with it.
     TakenOver(TakenOver),
     /// Something that was asked for and not done.

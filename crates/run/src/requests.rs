@@ -57,6 +57,13 @@ pub enum Request {
         /// Who.
         by: String,
     },
+    /// A mirrored run waits for its mirror no more.
+    LeaveMirror {
+        /// Who.
+        by: String,
+        /// How they know that nobody goes on with it elsewhere.
+        reason: String,
+    },
     /// The run is given up.
     Abort {
         /// Who.
@@ -78,6 +85,7 @@ impl Request {
             | Self::Settle { by, .. }
             | Self::Pause { by, .. }
             | Self::Resume { by }
+            | Self::LeaveMirror { by, .. }
             | Self::Abort { by, .. } => by,
         }
     }
@@ -92,6 +100,7 @@ impl Request {
             Self::Settle { step, .. } => format!("settle {step}"),
             Self::Pause { .. } => "pause".to_owned(),
             Self::Resume { .. } => "resume".to_owned(),
+            Self::LeaveMirror { .. } => "leave the mirror".to_owned(),
             Self::Abort { .. } => "abort".to_owned(),
         }
     }

@@ -30,6 +30,8 @@ pub struct RunState {
     pub generation: Generation,
     /// How often it was taken over, and by whom last.
     pub taken_over: Option<TakenOver>,
+    /// Whether it waits for its mirror no more: a person said that nobody goes on with it elsewhere.
+    pub has_left_mirror: bool,
     /// Whether undoing was ever asked for.
     pub undo_asked: bool,
     /// Why nothing is begun, where it is paused or given up.
@@ -230,6 +232,7 @@ impl RunState {
                 self.undo_asked |= undo;
                 self.reason = Some(reason.clone());
             }
+            Event::MirrorLeft { .. } => self.has_left_mirror = true,
             Event::TakenOver(taken) => self.taken_over = Some(taken.clone()),
             _ => {}
         }
@@ -237,6 +240,11 @@ impl RunState {
 
     fn forget_consent(&mut self, step: &StepId) {
         self.asked.retain(|_, asked| asked.statement.step != *step);
+    }
+
+    /// Whether what may be done once waits until its mirror confirms it.
+    pub fn waits_for_mirror(&self) -> bool {
+        self.begun.as_ref().is_some_and(|begun| begun.mirror.is_some()) && !self.has_left_mirror
     }
 
     /// Since when what it recovers from is there: as somebody said, or since it was begun.

@@ -3,7 +3,8 @@
 //! The next generation is claimed before anything is read: here by creating its journal file, in the mirror by
 //! occupying the next slot. From then on the other executor stops before it acts. Whether it acted before, nobody can
 //! see where a step that may be done once is open, or where the run is not mirrored: then a person has to state that
-//! it is stopped.
+//! it is stopped. With that statement a run of this machine is also taken over while its mirror is silent; its records
+//! are brought there later, and what may be done once waits for that.
 //!
 //! Failpoints: `run::claimed` (the next generation is claimed here, and nothing recorded), `run::occupied` (its slot in
 //! the mirror is occupied, and nothing recorded here).
@@ -42,7 +43,7 @@ impl Executor {
         compile: Compile<'_>,
         statement: Option<Statement>,
     ) -> Result<Self, RunError> {
-        let folder = fetch(runs, run, house.mirror.as_deref())?;
+        let folder = fetch(runs, run, house.mirror.as_deref(), statement.as_ref())?;
         let before = folder.story()?;
         let begun = begun(&before, run)?;
         let mirror = mirror_of(&house, &begun)?;
@@ -59,16 +60,31 @@ impl Executor {
             after: story.chain(),
         };
         let (record, line) = takeover_line(&house, &story, generation, taken)?;
-        if let Some(mirror) = &mirror {
-            occupy(&**mirror, run, &story, &line)?;
-        }
+        let has_statement = taken_with_statement(&record);
+        let is_occupied = match &mirror {
+            Some(mirror) => is_occupied(occupy(&**mirror, run, &story, &line), has_statement)?,
+            None => false,
+        };
         reach("run::occupied")?;
         medium.append(&line.bytes)?;
         medium.sync()?;
-        let confirmed = if mirror.is_some() { line.number } else { 0 };
+        let confirmed = if is_occupied { line.number } else { 0 };
         story.records.push((record, line));
         story.newest = generation;
         Self::go_on(folder, medium, story, house, compile, confirmed, Box::new(Threads::default()))
+    }
+}
+
+fn taken_with_statement(record: &Record) -> bool {
+    matches!(&record.event, Event::TakenOver(taken) if taken.statement.is_some())
+}
+
+/// Whether the next slot is occupied; a silent mirror is no obstacle where a person stated that the other is stopped.
+fn is_occupied(occupied: Result<(), RunError>, has_statement: bool) -> Result<bool, RunError> {
+    match occupied {
+        Ok(()) => Ok(true),
+        Err(RunError::Mirror(_)) if has_statement => Ok(false),
+        Err(error) => Err(error),
     }
 }
 
@@ -92,14 +108,16 @@ fn takeover_line(
 
 /// A statement is needed where the run is not mirrored, or where something is open that may be done once.
 fn require_statement(begun: &Begun, story: &Story, statement: Option<&Statement>) -> Result<(), RunError> {
-    let has_statement = statement.is_some_and(|statement| !statement.text.trim().is_empty());
-    if has_statement {
+    if says_something(statement) {
         return Ok(());
     }
     if begun.mirror.is_none() {
         return Err(RunError::StatementNeeded { why: "the run is not mirrored".to_owned() });
     }
     let state = RunState::of(story.records.iter().map(|(record, _)| record))?;
+    if state.has_left_mirror {
+        return Err(RunError::StatementNeeded { why: "the run goes on without its mirror".to_owned() });
+    }
     let open = state
         .under_way()
         .find(|id| matches!(state.status_of(id), StepStatus::Open { repeat: Again::Never, .. }));
@@ -117,8 +135,17 @@ fn require_statement(begun: &Begun, story: &Story, statement: Option<&Statement>
     }
 }
 
+fn says_something(statement: Option<&Statement>) -> bool {
+    statement.is_some_and(|statement| !statement.text.trim().is_empty())
+}
+
 /// The run's folder, with what the mirror knows beyond it.
-fn fetch(runs: &Runs, run: &RunId, mirror: Option<&dyn Mirror>) -> Result<RunFolder, RunError> {
+fn fetch(
+    runs: &Runs,
+    run: &RunId,
+    mirror: Option<&dyn Mirror>,
+    statement: Option<&Statement>,
+) -> Result<RunFolder, RunError> {
     let here = match runs.open(run) {
         Ok(folder) => Some(folder),
         Err(FolderError::Absent { .. }) if mirror.is_some() => None,
@@ -133,6 +160,7 @@ fn fetch(runs: &Runs, run: &RunId, mirror: Option<&dyn Mirror>) -> Result<RunFol
         return Ok(folder.clone());
     }
     let read = |number| mirror.read(&Slot { run: run.clone(), number }).map_err(RunError::Mirror);
+    let is_here = here.is_some();
     let folder = match here {
         Some(folder) => folder,
         None => runs.create(run, &read(0)?.ok_or_else(|| RunError::NotBegun(run.clone()))?)?,
@@ -140,7 +168,12 @@ fn fetch(runs: &Runs, run: &RunId, mirror: Option<&dyn Mirror>) -> Result<RunFol
     let story = folder.story()?;
     let (mut number, mut chain) = (0, BEGINNING);
     // What both have need not be read again; where they part, the mirror is right.
-    let there = last(mirror, run).map_err(RunError::Mirror)?;
+    let there = match last(mirror, run) {
+        Ok(there) => there,
+        // What is here is what can be known.
+        Err(_) if is_here && says_something(statement) => return Ok(folder),
+        Err(error) => return Err(RunError::Mirror(error)),
+    };
     for (record, line) in story.records.iter().filter(|(record, _)| record.number <= there) {
         let is_last = record.number == there || record.number == story.number();
         if is_last && read(record.number)?.as_deref() != Some(&line.bytes) {

@@ -85,14 +85,19 @@ impl Executor {
 
     /// What a killed or stopped executor left open, and nobody can know about.
     pub(super) fn give_up_one(&mut self, step: &Step, observer: &mut dyn Observer) -> Result<(), RunError> {
-        let why = "its executor ended while it was under way".to_owned();
+        let is_of_people = |act| self.graph.block(step, act).is_some_and(super::judge::is_person);
+        let ended = "its executor ended while it was under way".to_owned();
         match self.state.status_of(&step.id) {
-            StepStatus::Open { act, .. } => {
-                self.clear_up_after(step, act);
+            StepStatus::Open { act, .. } if is_of_people(act) => {
+                let why = "the run was given up before anybody said whether it is done".to_owned();
                 self.outcome(step, act, Part::Itself, Ended::Unknown { why }, None, observer)
             }
+            StepStatus::Open { act, .. } => {
+                self.clear_up_after(step, act);
+                self.outcome(step, act, Part::Itself, Ended::Unknown { why: ended }, None, observer)
+            }
             StepStatus::Probing { act } => {
-                self.outcome(step, act, Part::Probe, Ended::Unknown { why }, None, observer)
+                self.outcome(step, act, Part::Probe, Ended::Unknown { why: ended }, None, observer)
             }
             _ => Ok(()),
         }

@@ -82,7 +82,7 @@ impl Executor {
         observer: &mut dyn Observer,
     ) -> Result<bool, RunError> {
         let Some(shipper) = &self.shipper else { return Ok(true) };
-        if graph::repeat(block) != Again::Never {
+        if graph::repeat(block) != Again::Never || !self.state.waits_for_mirror() {
             return Ok(true);
         }
         let why = match shipper.confirm(self.state.number, self.house.confirm_within) {

@@ -231,7 +231,7 @@ impl Executor {
         };
         self.record(Event::Ended { how }, observer)?;
         // The end should be known elsewhere too; where it is not in time, the next who looks ships it.
-        if let Some(shipper) = &self.shipper {
+        if let Some(shipper) = self.shipper.as_ref().filter(|_| self.state.waits_for_mirror()) {
             shipper.confirm(self.state.number, self.house.confirm_within);
         }
         Ok(true)

@@ -8,7 +8,7 @@ use crate::event::{Begun, Event, Given, Record};
 use crate::folder::{RunFolder, Runs, Story};
 use crate::ids::RunId;
 use crate::journal::{BEGINNING, FileMedium, Journal, Line};
-use crate::mirror::ship::{Confirmed, Shipper, last};
+use crate::mirror::ship::{Confirmed, Shipper, create, last};
 use crate::mirror::{Created, Mirror, Slot};
 use crate::people::People;
 use crate::secrets::{EnvironmentAndFiles, Secrets};
@@ -165,6 +165,7 @@ impl Executor {
         let run = folder.run().clone();
         let state = RunState::of(story.records.iter().map(|(record, _)| record))?;
         if matches!(state.status, RunStatus::Ended { .. }) {
+            ship_the_rest(&house, &run, &story, confirmed)?;
             return Err(RunError::Over(run));
         }
         let document = folder.document()?;
@@ -194,6 +195,17 @@ impl Executor {
         let what = format!("{bytes} bytes at the end of the journal were no whole record, and were cut");
         self.record(Event::Noted { what }, &mut |_: &Record, _: &RunState| {})
     }
+}
+
+/// The end of a run whose mirror was silent then is brought there by the next who looks.
+fn ship_the_rest(house: &House, run: &RunId, story: &Story, confirmed: u64) -> Result<(), RunError> {
+    let Some(mirror) = &house.mirror else { return Ok(()) };
+    for (_, line) in story.records.iter().filter(|(_, line)| line.number > confirmed) {
+        if !create(&**mirror, run, line).map_err(RunError::Mirror)? {
+            return Err(RunError::TakenOver { run: run.clone(), by: None });
+        }
+    }
+    Ok(())
 }
 
 pub(crate) fn begun(story: &Story, run: &RunId) -> Result<Begun, RunError> {
@@ -240,19 +252,34 @@ fn reconcile(
         (_, Err(_)) => Ok(0),
         _ if there == 0 => Ok(0),
         (Some(ours), Ok(Some(theirs))) if ours.bytes == theirs => Ok(there),
-        (_, Ok(theirs)) => {
-            let by = theirs.and_then(|bytes| who(&bytes));
-            Err(RunError::TakenOver { run: run.clone(), by })
-        }
+        (_, Ok(theirs)) => Err(elsewhere(mirror, run, story, there, theirs)),
     }
 }
 
-/// Who took over, where a line says that.
-pub(crate) fn who(line: &[u8]) -> Option<String> {
-    let json = line.get(..line.len().checked_sub(66)?)?;
-    let record: Record = serde_json::from_slice(json).ok()?;
-    match record.event {
-        Event::TakenOver(taken) => Some(taken.by),
+/// Who went on with a run that is further in its mirror than here, or says something else there.
+fn elsewhere(mirror: &dyn Mirror, run: &RunId, story: &Story, there: u64, last: Option<Vec<u8>>) -> RunError {
+    let read = |number| mirror.read(&Slot { run: run.clone(), number }).ok().flatten();
+    let generation = last.as_deref().and_then(record).map(|record| record.generation);
+    if generation.is_some_and(|generation| generation == story.newest) && there > story.number() {
+        return RunError::Behind { run: run.clone(), here: story.number(), there };
+    }
+    // From the newest back: a takeover is the first record of its generation.
+    let by = (1..=there).rev().take(LOOKED_BACK).find_map(|number| who(&read(number)?));
+    RunError::TakenOver { run: run.clone(), by }
+}
+
+/// So many records are looked at for who took a run over: more than that is not waited for.
+const LOOKED_BACK: usize = 1000;
+
+/// Who took over and where, if a line says that.
+fn who(line: &[u8]) -> Option<String> {
+    match record(line)?.event {
+        Event::TakenOver(taken) => Some(format!("{} on {}", taken.by, taken.host)),
         _ => None,
     }
+}
+
+/// The record of a line, which ends with a space, its chain value in hexadecimal digits and a newline.
+fn record(line: &[u8]) -> Option<Record> {
+    serde_json::from_slice(line.get(..line.len().checked_sub(66)?)?).ok()
 }

@@ -76,8 +76,19 @@ impl Executor {
             }
             Request::Pause { by, reason } => Event::Paused { by: Some(by), reason },
             Request::Resume { by } => Event::Resumed { by },
+            Request::LeaveMirror { by, reason } => self.leave_mirror(by, &reason)?,
             Request::Abort { by, reason, undo } => Event::AbortAsked { by, reason, undo },
         })
+    }
+
+    fn leave_mirror(&self, by: String, reason: &str) -> Result<Event, String> {
+        if !self.state.waits_for_mirror() {
+            return Err("the run waits for no mirror".to_owned());
+        }
+        if reason.trim().is_empty() {
+            return Err("nobody says how they know that it goes on nowhere else".to_owned());
+        }
+        Ok(Event::MirrorLeft { by, reason: super::judge::bounded(reason) })
     }
 
     /// What is said of a step has a reason, and the step is one of the runbook that nobody is carrying out.

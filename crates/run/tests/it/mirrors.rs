@@ -281,6 +281,110 @@ fn who_thaws_without_its_mirror_begins_nothing_that_may_be_done_once() {
     let error =
         Executor::resume(&Runs::within(here.path()), &run, mirrored(&mirror), &compile_bytes).err().unwrap();
     assert!(matches!(&error, RunError::TakenOver { .. }), "{error}");
+    assert!(error.to_string().ends_with(" has been taken over by tester on host-1"), "{error}");
+}
+
+/// Its disk was put back to an earlier day: nobody took the run over, and nothing is done twice.
+#[test]
+fn who_lost_records_that_the_mirror_has_is_told_so() {
+    let mirror = MemoryMirror::new();
+    let text = "# R\n\n- [ ] look {step=look}\n";
+    let mut tried = Tried::begin(text, &[], mirrored(&mirror));
+    assert_eq!(tried.drive().unwrap(), Rest::Waiting);
+    let (runs, run, number) = (tried.runs(), tried.run(), tried.executor.state().number);
+    wait_for_slot(&mirror, &run, number);
+    drop(tried.executor);
+    let journal = runs.open(&run).unwrap().path().join("journal-0001.jsonl");
+    let text = std::fs::read_to_string(&journal).unwrap();
+    let first = text.lines().next().unwrap();
+    std::fs::write(&journal, format!("{first}\n")).unwrap();
+    let error = Executor::resume(&runs, &run, mirrored(&mirror), &compile_bytes).err().unwrap();
+    assert!(matches!(&error, RunError::Behind { here: 1, there, .. } if *there == number), "{error}");
+    assert!(error.hint().unwrap().contains("--take-over"));
+    let mut executor = Executor::take_over(&runs, &run, mirrored(&mirror), &compile_bytes, None).unwrap();
+    assert_eq!(drive(&mut executor).unwrap(), Rest::Waiting);
+    assert_eq!(executor.state().number, number + 1);
+}
+
+fn left(mirror: &str) -> Request {
+    Request::LeaveMirror { by: "ann".to_owned(), reason: mirror.to_owned() }
+}
+
+/// The repository is part of the disaster: a person answers for it that nobody else goes on.
+#[test]
+fn a_person_lets_a_run_go_on_without_its_mirror() {
+    let mirror = MemoryMirror::new();
+    let gate = Gate::default();
+    let mut tried = Tried::begin(TEXT, &[], with(&gate, mirrored(&mirror)));
+    mirror.set_away(true);
+    assert_eq!(tried.drive().unwrap(), Rest::Waiting);
+    let resume = Request::Resume { by: "ann".to_owned() };
+    for request in [left(" "), left("its region is gone, and I am the only one"), left("twice")] {
+        tried.executor.asker().ask(request);
+    }
+    assert_eq!(tried.drive().unwrap(), Rest::Waiting, "it is still paused");
+    assert_eq!(tried.events().iter().filter(|kind| *kind == "refused").count(), 2);
+    tried.executor.asker().ask(resume);
+    assert_eq!(tried.drive().unwrap(), Rest::Ended(Ending::Done));
+    assert_eq!(gate.times("once"), 1);
+    let (runs, run, number) = (tried.runs(), tried.run(), tried.executor.state().number);
+    drop(tried.executor);
+    // When the mirror is back, the next who looks brings it the end.
+    let back = mirror.from_elsewhere();
+    let over = Executor::resume(&runs, &run, mirrored(&back), &compile_bytes).err().unwrap();
+    assert!(matches!(over, RunError::Over(_)), "{over}");
+    assert!(back.read(&Slot { run, number }).unwrap().is_some());
+}
+
+#[test]
+fn who_goes_on_without_the_mirror_stops_when_it_answers_that_somebody_else_did() {
+    let mirror = MemoryMirror::new();
+    let (_here, run, gate, driving) = frozen(mirrored(&mirror), "before");
+    wait_for_slot(&mirror, &run, 2);
+    let elsewhere = tempfile::tempdir().unwrap();
+    let other = Gate::holding("once");
+    let house = with(&other, mirrored(&mirror.from_elsewhere()));
+    let mut taker =
+        Executor::take_over(&Runs::within(elsewhere.path()), &run, house, &compile_bytes, None).unwrap();
+    taker.asker().ask(left("I see nobody"));
+    let taking = std::thread::spawn(move || drive(&mut taker));
+    other.wait_until_held();
+    gate.let_go();
+    assert!(matches!(driving.join().unwrap(), Err(RunError::TakenOver { .. })));
+    other.let_go();
+    assert_eq!(taking.join().unwrap().unwrap(), Rest::Ended(Ending::Done));
+    // What was recorded of going on without the mirror has arrived in it: whoever takes over has to state something.
+    let third = tempfile::tempdir().unwrap();
+    let house = with(&other, mirrored(&mirror.from_elsewhere()));
+    let over = Executor::take_over(&Runs::within(third.path()), &run, house, &compile_bytes, None);
+    assert!(
+        matches!(&over, Err(RunError::StatementNeeded { why }) if why == "the run goes on without its mirror")
+    );
+}
+
+/// An executor of this machine hangs, and the mirror is silent as well.
+#[test]
+fn a_run_of_this_machine_is_taken_over_without_its_mirror_if_somebody_answers_for_it() {
+    let mirror = MemoryMirror::new();
+    let (state, run, gate, driving) = frozen(mirrored(&mirror), "before");
+    mirror.set_away(true);
+    let runs = Runs::within(state.path());
+    let other = Gate::default();
+    let take = |statement| {
+        Executor::take_over(&runs, &run, with(&other, mirrored(&mirror)), &compile_bytes, statement)
+    };
+    assert!(matches!(take(None).err().unwrap(), RunError::Mirror(_)));
+    let mut executor = take(statement()).unwrap();
+    gate.let_go();
+    assert!(matches!(driving.join().unwrap(), Err(RunError::TakenOver { .. })));
+    assert_eq!(drive(&mut executor).unwrap(), Rest::Waiting, "what may be done once waits for the mirror");
+    assert_eq!((gate.times("once"), other.times("once")), (0, 0));
+    mirror.set_away(false);
+    executor.asker().ask(Request::Resume { by: "ann".to_owned() });
+    assert_eq!(drive(&mut executor).unwrap(), Rest::Ended(Ending::Done));
+    assert_eq!(other.times("once"), 1);
+    let last = Slot { run, number: executor.state().number };
+    assert!(mirror.read(&last).unwrap().is_some(), "all of it has arrived");
 }
 
 #[test]

@@ -189,6 +189,9 @@ pub(super) fn news(record: &Record) -> Option<String> {
             let then = if *undo { "and undone" } else { "and nothing undone" };
             format!("given up by {by}, {then}: {reason}")
         }
+        Event::MirrorLeft { by, reason } => {
+            format!("{by} lets it go on without its mirror: {reason}")
+        }
         Event::TakenOver(taken) => format!("taken over by {} on {}", taken.by, taken.host),
         Event::Refused { by, what, why } => format!("{by} may not {what}: {why}"),
         Event::Noted { what } => what.clone(),
