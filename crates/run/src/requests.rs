@@ -57,7 +57,7 @@ pub enum Request {
         /// Who.
         by: String,
     },
-    /// A mirrored run waits for its mirror no more.
+    /// A mirrored run waits for its mirror no more, and goes on.
     LeaveMirror {
         /// Who.
         by: String,

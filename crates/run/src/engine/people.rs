@@ -6,7 +6,7 @@ use crate::error::RunError;
 use crate::event::{Act, Ended, Event, Outcome, Part, Said};
 use crate::journal::JournalError;
 use crate::requests::{Request, waiting};
-use crate::status::StepStatus;
+use crate::status::{RunStatus, StepStatus};
 use lifeboat_base::crashsafe;
 use lifeboat_runbook::{Action, StepId};
 use std::collections::BTreeMap;
@@ -40,10 +40,16 @@ impl Executor {
             Ok(event) => self.record(event, observer)?,
             Err(why) => return self.refuse(request.by(), &request.what(), &why, observer),
         }
-        if let Request::Resume { by } = request {
-            self.begin_again_what_was_not_begun(by, observer)?;
+        match request {
+            Request::LeaveMirror { by, .. } if matches!(self.state.status, RunStatus::Paused { .. }) => {
+                self.record(Event::Resumed { by: by.clone() }, observer)?;
+                self.begin_again_what_was_not_begun(by, observer)
+            }
+            Request::LeaveMirror { by, .. } | Request::Resume { by } => {
+                self.begin_again_what_was_not_begun(by, observer)
+            }
+            _ => Ok(()),
         }
-        Ok(())
     }
 
     fn refuse(
