@@ -143,17 +143,22 @@ fn test_message(channel: &str, templates: &Templates, system: &str, now: Timesta
         what: "somebody asked for this message to see whether it arrives".to_owned(),
         severity: None,
     };
-    let text = templates.render(system, &event, Phase::Once, now, now);
-    Message {
-        id: new_id(),
-        system: system.to_owned(),
-        event,
-        phase: Phase::Once,
-        since: now,
-        at: now,
-        subject: text.subject,
-        body: text.body,
-    }
+    message(templates, system, new_id(), event, Phase::Once, (now, now))
+}
+
+/// A message in a channel's own words, with an identity that whoever keeps it gives it. The times: since when it holds
+/// or held, and when the message was made.
+pub fn message(
+    templates: &Templates,
+    system: &str,
+    id: String,
+    event: Event,
+    phase: Phase,
+    (since, at): (Timestamp, Timestamp),
+) -> Message {
+    let text = templates.render(system, &event, phase, since, at);
+    let system = system.to_owned();
+    Message { id, system, event, phase, since, at, subject: text.subject, body: text.body }
 }
 
 /// A file without a certificate would be taken for one that adds none, and nobody would know why nobody is trusted.

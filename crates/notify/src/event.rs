@@ -26,6 +26,8 @@ pub enum Kind {
     Unknown,
     /// Somebody else leads.
     LeaderChanged,
+    /// A run waits for people.
+    PeopleNeeded,
     /// A sign of life.
     Heartbeat,
     /// Somebody asked for it.
@@ -45,6 +47,7 @@ impl Kind {
             Self::Down => "down",
             Self::Unknown => "unknown",
             Self::LeaderChanged => "leader_changed",
+            Self::PeopleNeeded => "people_needed",
             Self::Heartbeat => "heartbeat",
             Self::Test => "test",
         }
@@ -62,6 +65,7 @@ impl Kind {
             Self::Down => "not reachable",
             Self::Unknown => "cannot be told",
             Self::LeaderChanged => "leader changed",
+            Self::PeopleNeeded => "people are needed",
             Self::Heartbeat => "sign of life",
             Self::Test => "test",
         }

@@ -18,6 +18,6 @@ pub mod template;
 pub mod testing;
 pub mod webhook;
 
-pub use channel::{Channel, Rejected, SendError, test};
+pub use channel::{Channel, Rejected, SendError, message, test};
 pub use dispatch::{Dispatcher, Health, Route, Settings};
 pub use event::{Event, Kind, Message, Phase};

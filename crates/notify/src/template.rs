@@ -170,17 +170,36 @@ fn run(part: &'static str, template: &str, fields: &Fields<'_>) -> Result<String
 }
 
 fn built_in_subject(fields: &Fields<'_>) -> String {
+    if fields.kind == Kind::PeopleNeeded.as_str() {
+        return subject_to_people(fields);
+    }
     let phase = match fields.phase {
         "reminder" => "still: ",
         "recovered" => "over: ",
         _ => "",
     };
-    let severity = if fields.severity.is_empty() { String::new() } else { format!("{} ", fields.severity) };
-    format!("[{}] {severity}{phase}{}: {}", fields.system, fields.kind_words, fields.about)
+    format!("[{}] {}{phase}{}: {}", fields.system, severity(fields), fields.kind_words, fields.about)
+}
+
+fn severity(fields: &Fields<'_>) -> String {
+    if fields.severity.is_empty() { String::new() } else { format!("{} ", fields.severity) }
+}
+
+/// What is needed of whom stands in `about`: nothing is said before it that a small screen would cut it off for.
+fn subject_to_people(fields: &Fields<'_>) -> String {
+    let phase = match fields.phase {
+        "reminder" => "still: ",
+        "recovered" => "settled: ",
+        _ => "",
+    };
+    format!("[{}] {}{phase}{}", fields.system, severity(fields), fields.about)
 }
 
 fn built_in_body(fields: &Fields<'_>) -> String {
     let Fields { system, about, what, since, at, lasted, .. } = fields;
+    if fields.kind == Kind::PeopleNeeded.as_str() {
+        return format!("{about}\n\n{what}\n");
+    }
     let state = match fields.phase {
         "began" => format!("Since {since}."),
         "reminder" => format!("Since {since}, for {lasted}."),
@@ -248,6 +267,18 @@ mod tests {
         assert_eq!(over.subject, "[aragora] P1 over: objective missed: users");
         assert!(over.body.contains("It lasted 1 h 2 min"), "{}", over.body);
         assert!(rendered(&templates, &event(), Phase::Reminder).subject.contains("still: "));
+    }
+
+    #[test]
+    fn who_is_needed_reads_that_first() {
+        let needed = Event { kind: Kind::PeopleNeeded, about: "ann must agree".to_owned(), ..event() };
+        let began = rendered(&Templates::default(), &needed, Phase::Began);
+        assert_eq!(began.subject, "[aragora] P1 ann must agree");
+        assert!(began.body.starts_with("ann must agree\n\nif the host"), "{}", began.body);
+        for (phase, subject) in [(Phase::Reminder, "still"), (Phase::Recovered, "settled")] {
+            let text = rendered(&Templates::default(), &needed, phase);
+            assert_eq!(text.subject, format!("[aragora] P1 {subject}: ann must agree"));
+        }
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! What is agreed among people: severities, incidents, contacts, escalation, messages, reviews.
 
+use crate::Plan;
 use crate::span::Span;
 use crate::text::text_schema;
 use lifeboat_base::hex;
@@ -63,6 +64,41 @@ pub struct SeverityPlan {
     pub response: Span,
     /// An update at least every so long.
     pub updates: Option<Span>,
+}
+
+/// How severe a severity is by its name, 0 the most: the number that it ends with, or a word that everybody knows.
+pub(crate) fn rank(name: &str) -> Option<u64> {
+    let digits = name.len() - name.trim_end_matches(|c: char| c.is_ascii_digit()).len();
+    if digits > 0 {
+        return name[name.len() - digits..].parse().ok();
+    }
+    let words: [&[&str]; 4] =
+        [&["critical", "blocker"], &["high", "major"], &["medium", "moderate"], &["low", "minor"]];
+    let name = name.to_ascii_lowercase();
+    words.iter().position(|words| words.contains(&name.as_str())).map(|at| at as u64)
+}
+
+impl Plan {
+    /// Whether what has a severity (or a level) concerns whoever is told `from` a severity or level on. Where that
+    /// cannot be told it does: better told than not.
+    pub fn concerns(&self, severity: Option<&str>, from: Option<&str>) -> bool {
+        let (Some(severity), Some(from)) = (severity, from) else { return true };
+        if severity == from {
+            return true;
+        }
+        match (self.gravity(severity), self.gravity(from)) {
+            (Some(severity), Some(from)) => severity <= from,
+            _ => true,
+        }
+    }
+
+    /// The rank of a severity, or of the severity that a level has.
+    fn gravity(&self, name: &str) -> Option<u64> {
+        match self.levels.get(name) {
+            Some(level) => rank(level.severity.as_deref()?),
+            None => rank(name),
+        }
+    }
 }
 
 /// A level of disaster.
@@ -183,4 +219,28 @@ pub struct PromisePlan {
     pub called: Option<String>,
     /// Where it is, or under which address it is probed.
     pub at: Option<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_is_told_from_a_severity_on_is_told_of_what_is_worse() {
+        let text = "[levels.L3]\nresponse = \"r\"\nseverity = \"SEV-1\"\n[levels.L9]\nresponse = \"r\"\n";
+        let plan = Plan::parse(text, "p.toml").unwrap();
+        for (severity, from, concerns) in [
+            (Some("SEV-1"), Some("SEV-2"), true),
+            (Some("SEV-2"), Some("SEV-2"), true),
+            (Some("SEV-3"), Some("SEV-2"), false),
+            (Some("SEV-2"), Some("L3"), false),
+            (Some("SEV-1"), Some("L3"), true),
+            (Some("SEV-4"), Some("L9"), true),
+            (Some("purple"), Some("SEV-1"), true),
+            (None, Some("SEV-1"), true),
+            (Some("SEV-4"), None, true),
+        ] {
+            assert_eq!(plan.concerns(severity, from), concerns, "{severity:?} from {from:?}");
+        }
+    }
 }

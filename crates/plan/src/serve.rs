@@ -152,6 +152,8 @@ pub enum Event {
     CopyBehind,
     /// Another host leads.
     LeaderChanged,
+    /// A run waits for people.
+    PeopleNeeded,
 }
 
 #[cfg(test)]

@@ -88,6 +88,7 @@ const fn kinds(event: Event) -> &'static [Kind] {
         Event::JobFailed => &[Kind::JobFailed],
         Event::CopyBehind => &[Kind::CopyLags],
         Event::LeaderChanged => &[Kind::LeaderChanged],
+        Event::PeopleNeeded => &[Kind::PeopleNeeded],
     }
 }
 

@@ -5,6 +5,7 @@ use super::finding::{Finding, Rule};
 use super::sum::listed;
 use super::view::View;
 use crate::part;
+use crate::people::rank;
 use crate::span::Span;
 use std::collections::BTreeMap;
 
@@ -26,18 +27,6 @@ pub(super) fn scales(view: &View<'_>, found: &mut Found) {
         let hint = format!("State `{key}.severity`, and that of the other levels.");
         found.push(Finding::hazard(Rule::TwoScales, key, what).hint(hint));
     }
-}
-
-/// How severe a severity is by its name, 0 the most: the number that it ends with, or a word that everybody knows.
-fn rank(name: &str) -> Option<u64> {
-    let digits = name.len() - name.trim_end_matches(|c: char| c.is_ascii_digit()).len();
-    if digits > 0 {
-        return name[name.len() - digits..].parse().ok();
-    }
-    let words: [&[&str]; 4] =
-        [&["critical", "blocker"], &["high", "major"], &["medium", "moderate"], &["low", "minor"]];
-    let name = name.to_ascii_lowercase();
-    words.iter().position(|words| words.contains(&name.as_str())).map(|at| at as u64)
 }
 
 /// `response-order`: what is more severe is answered no later.
