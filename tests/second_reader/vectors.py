@@ -44,6 +44,7 @@ SHAPES = {
     "hold": {0: 16, 1: 16, 2: POSITION, 3: TIME, 4: TEXT},
     "receipt": {0: 16, 1: 16, 2: 16, 3: UINT, 4: BYTES},
     "run-record": {0: 16, 1: TEXT, 2: UINT, 3: BYTES},
+    "run-request": {0: 16, 1: TEXT, 2: 16, 3: BYTES},
     "condemn-list": LIST, "verdict": LIST, "verdict-with-logs": LIST,
     "condemn-list-with-logs": LIST | {6: [TEXT, ...]},
     "leader": {0: 16, 1: UINT, 2: 16, 3: TIME, 4: 16},
@@ -234,7 +235,8 @@ class Vectors:
                  f"tombstones/{place}", f"leases/{place}/{number}", f"readers/{digits}/{number}",
                  f"readers-ended/{digits}", f"holds/{digits}", f"holds-ended/{digits}", f"condemned/{number}",
                  f"verdicts/{number}", f"leaders/{number}", f"heartbeats/{number}/{number}",
-                 f"receipts/{digits}/{digits}/{number}", f"runs/[a-z0-9][a-z0-9-]{{0,63}}/{number}", LOG_NAME]
+                 f"receipts/{digits}/{digits}/{number}", f"runs/[a-z0-9][a-z0-9-]{{0,63}}/{number}",
+                 f"requests/[a-z0-9][a-z0-9-]{{0,63}}/{digits}", LOG_NAME]
         lines = data.decode().splitlines()
         need(len(lines) == len(forms) and all(map(re.fullmatch, forms, lines)), f"other names: {lines}")
 

@@ -5,7 +5,7 @@
 
 use crate::crypto::{Argon2Cost, PublicKey};
 use crate::ids::{
-    BodyHash, BulkName, ChunkId, DatasetName, Position, RepositoryId, RunName, TicketId, WriterId,
+    BodyHash, BulkName, ChunkId, DatasetName, Position, RepositoryId, RequestId, RunName, TicketId, WriterId,
 };
 use crate::tree::Metadata;
 use lifeboat_base::clock::Timestamp;
@@ -522,6 +522,20 @@ pub(crate) struct RunRecordObject {
     pub(crate) number: u64,
     #[cbor(n(3), with = "minicbor::bytes")]
     pub(crate) record: Vec<u8>,
+}
+
+/// A request to a run as it lies in a repository. What it asks for is the run's business.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub(crate) struct RunRequestObject {
+    #[n(0)]
+    pub(crate) repository: RepositoryId,
+    #[n(1)]
+    pub(crate) run: RunName,
+    #[n(2)]
+    pub(crate) id: RequestId,
+    #[cbor(n(3), with = "minicbor::bytes")]
+    pub(crate) request: Vec<u8>,
 }
 
 /// What prune means to delete (list), or may delete (verdict): bulk objects, never chunks.

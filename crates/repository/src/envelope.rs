@@ -74,6 +74,8 @@ pub enum ObjectType {
     Receipt = 21,
     /// A record of a run.
     RunRecord = 22,
+    /// A request to a run.
+    RunRequest = 23,
 }
 
 impl ObjectType {
@@ -101,6 +103,7 @@ impl ObjectType {
             CopiedSnapshot,
             Receipt,
             RunRecord,
+            RunRequest,
         ]
         .into_iter()
         .find(|kind| *kind as u8 == number)

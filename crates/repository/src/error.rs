@@ -78,6 +78,14 @@ pub enum RepositoryError {
         /// Its length.
         bytes: usize,
     },
+    /// A request to a run that is too large.
+    #[error("a request to run {run} has {bytes} bytes: it may have 64 KiB")]
+    RunRequest {
+        /// The run.
+        run: String,
+        /// Its length.
+        bytes: usize,
+    },
     /// What was asked needs a slot with the root key.
     #[error("{0} needs an admin key slot, and this secret opens a plain one")]
     NeedsAdmin(&'static str),
@@ -203,6 +211,9 @@ impl Hint for RepositoryError {
             }
             Self::RunRecord { .. } => {
                 "Pass less to the step, or write to files what it leaves: records hold values and not content."
+            }
+            Self::RunRequest { .. } => {
+                "Say it in fewer words: what is long belongs to a place that they name."
             }
             Self::NeedsAdmin(_) => {
                 "Use the passphrase of an admin slot or the recovery key; `lifeboat key list` shows which slots are admin."

@@ -5,7 +5,8 @@
 
 use crate::bodies::{
     self, BulkSet, Config, CopiedSnapshot, End, Heartbeat, Hold, Leader, Lease, Origin, ReaderLease,
-    ReceiptObject, Release, Roster, RunRecordObject, Slot, SlotSecrets, Snapshot, Tombstone, Void,
+    ReceiptObject, Release, Roster, RunRecordObject, RunRequestObject, Slot, SlotSecrets, Snapshot,
+    Tombstone, Void,
 };
 use crate::ids::ChunkId;
 use crate::{layout, walk};
@@ -32,6 +33,7 @@ pub fn fuzz_bodies(bytes: &[u8]) -> bool {
         reads::<Hold>,
         reads::<ReceiptObject>,
         reads::<RunRecordObject>,
+        reads::<RunRequestObject>,
         reads::<BulkSet>,
         reads::<Leader>,
         reads::<Heartbeat>,
@@ -88,7 +90,11 @@ pub fn fuzz_names(text: &str) -> bool {
     if let Some((run, number)) = &run {
         assert_eq!(layout::run_record(run, *number), key, "a record of a run has one form");
     }
+    let request = layout::request_parts(&key);
+    if let Some((run, id)) = &request {
+        assert_eq!(layout::run_request(run, id), key, "a request to a run has one form");
+    }
     let named = position.is_some() | bulk.is_some() | lease.is_some() | log.is_some();
-    let named = named | receipt.is_some() | run.is_some();
+    let named = named | receipt.is_some() | run.is_some() | request.is_some();
     named | layout::ticket(&key).is_some() | layout::listed_number(&key).is_some()
 }

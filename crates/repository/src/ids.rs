@@ -53,6 +53,9 @@ byte_identity!(
 byte_identity!(
     /// A lease or hold of a reader: 16 random bytes.
     TicketId, 16);
+byte_identity!(
+    /// A request to a run: when it was asked (nanoseconds since 1970, big-endian), then 8 random bytes.
+    RequestId, 16);
 
 impl BodyHash {
     /// The identity of a signed body.

@@ -2,7 +2,7 @@
 //!
 //! Bulk objects are named by their content, control objects by their position (docs/format.md, Layout).
 
-use crate::ids::{BulkName, DatasetName, Position, RepositoryId, RunName, TicketId, WriterId};
+use crate::ids::{BulkName, DatasetName, Position, RepositoryId, RequestId, RunName, TicketId, WriterId};
 use crate::receipts::ReceiptChain;
 use lifeboat_base::hex;
 use lifeboat_objects::Key;
@@ -246,6 +246,23 @@ pub(crate) fn run_parts(listed: &Key) -> Option<(RunName, u64)> {
     Some((RunName::new(run).ok()?, number(digits)?))
 }
 
+pub(crate) const REQUESTS: &str = "requests/";
+/// A request to a run.
+pub(crate) fn run_request(run: &RunName, id: &RequestId) -> Key {
+    key(format!("{}{id}", run_requests(run)))
+}
+
+/// The listing prefix of the requests to one run.
+pub(crate) fn run_requests(run: &RunName) -> String {
+    format!("{REQUESTS}{run}/")
+}
+
+/// The run and identity of a listed request.
+pub(crate) fn request_parts(listed: &Key) -> Option<(RunName, RequestId)> {
+    let [run, digits] = components(listed, REQUESTS)?;
+    Some((RunName::new(run).ok()?, RequestId::from_hex(digits)?))
+}
+
 /// The log object that a list or verdict names; nothing else can be named there.
 pub(crate) fn listed_log(name: &str) -> Option<Key> {
     Key::new(name).ok().filter(|key| log_name(key).is_some())
@@ -283,7 +300,9 @@ mod tests {
         let chain = ReceiptChain { repository: RepositoryId([6; 16]), writer: WriterId([7; 16]) };
         assert_eq!(receipt_parts(&receipt(&chain, 9)), Some((chain, 9)));
         let run = RunName::new("20261122t190000z-07").unwrap();
-        assert_eq!(run_parts(&run_record(&run, 9)), Some((run, 9)));
+        assert_eq!(run_parts(&run_record(&run, 9)), Some((run.clone(), 9)));
+        let id = RequestId([8; 16]);
+        assert_eq!(request_parts(&run_request(&run, &id)), Some((run, id)));
         for key in [roster(9), condemned(9), verdict(9), leader(9), heartbeat(1, 9)] {
             assert_eq!(listed_number(&key), Some(9), "{key}");
         }
@@ -308,6 +327,7 @@ mod tests {
             || log_name(&key).is_some()
             || receipt_parts(&key).is_some()
             || run_parts(&key).is_some()
+            || request_parts(&key).is_some()
             || listed_log(name).is_some()
     }
 
@@ -332,6 +352,7 @@ mod tests {
             format!("logs/users/7-1/0000000000000010-ffffffffffffffff-{writer}-0000000000000009"),
             format!("receipts/{writer}/{writer}/000000000001"),
             "runs/a-run/000000000001".to_owned(),
+            format!("requests/a-run/{writer}"),
         ];
         for name in &good {
             assert!(is_known(name), "{name}");
@@ -361,6 +382,9 @@ mod tests {
             "runs/A-run/000000000001".to_owned(),
             "runs/-run/000000000001".to_owned(),
             "runs/000000000001".to_owned(),
+            format!("requests/A-run/{writer}"),
+            format!("requests/a-run/{}", "0A".repeat(16)),
+            format!("requests/{writer}"),
             format!("receipts/{writer}/{}/000000000001", "0A".repeat(16)),
             format!("packs/04/{digest}"),
             format!("packs/{digest}"),

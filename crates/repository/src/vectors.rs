@@ -333,6 +333,11 @@ fn run_record() -> RunRecordObject {
     RunRecordObject { repository: REPOSITORY, run, number: 3, record: b"intent".to_vec() }
 }
 
+fn run_request() -> RunRequestObject {
+    let run = RunName::new("20261122t190000z-0a1b2c3d").unwrap();
+    RunRequestObject { repository: REPOSITORY, run, id: RequestId([0x32; 16]), request: b"pause".to_vec() }
+}
+
 fn metadata() -> Metadata {
     Metadata {
         mode: 0o750,
@@ -496,6 +501,7 @@ fn bodies_of_claims() {
     body("hold", &hold());
     body("receipt", &receipt_object());
     body("run-record", &run_record());
+    body("run-request", &run_request());
 }
 
 #[test]

@@ -1,5 +1,5 @@
 //! Check of what decides whether other objects count: the leaders, and in a copy the rosters of its origins; and of
-//! the receipts and the records of runs, that each is where it belongs and can be read (what receipts say, `lifeboat
+//! the receipts, the records of runs and the requests to them, that each is where it belongs and can be read (what receipts say, `lifeboat
 //! evidence verify` judges).
 
 use super::Check;
@@ -33,6 +33,12 @@ pub(super) fn check(check: &mut Check<'_>, snapshots: &[Published]) -> Result<()
     for listed in list_all(&*repository.store, layout::RUNS)? {
         if let Some((run, number)) = layout::run_parts(&listed.key) {
             let read = repository.read_run_record(&run, number);
+            check.note(&listed.key, read)?;
+        }
+    }
+    for listed in list_all(&*repository.store, layout::REQUESTS)? {
+        if let Some((run, id)) = layout::request_parts(&listed.key) {
+            let read = repository.read_run_request(&run, &id);
             check.note(&listed.key, read)?;
         }
     }

@@ -28,6 +28,7 @@ fn names_of_objects() {
         layout::heartbeat(4, 5),
         layout::receipt(&ReceiptChain { repository: REPOSITORY, writer: writer().id() }, 7),
         layout::run_record(&run_record().run, 8),
+        layout::run_request(&run_request().run, &run_request().id),
     ];
     let mut text: Vec<String> = keys.iter().map(ToString::to_string).collect();
     text.push(logs::name(0x10, u64::MAX, 9));

@@ -14,6 +14,7 @@ mod logs;
 mod pruning;
 mod regressions;
 mod rot;
+mod run_requests;
 mod runs;
 mod snapshots;
 mod support;
