@@ -82,6 +82,9 @@ pub(crate) enum RunbookCommand {
     Continue {
         #[command(flatten)]
         run: OfRun,
+        /// Wait for the mirror no more: how you know that nobody goes on with the run elsewhere
+        #[arg(long, value_name = "TEXT")]
+        without_mirror: Option<String>,
     },
     /// Give a run up, and undo what was done
     Abort {

@@ -42,7 +42,10 @@ fn request(command: &RunbookCommand) -> Result<Option<(&OfRun, Request)>, Failur
         RunbookCommand::Pause { run, reason } => {
             (run, Request::Pause { by: by(run)?, reason: reason.clone() })
         }
-        RunbookCommand::Continue { run } => (run, Request::Resume { by: by(run)? }),
+        RunbookCommand::Continue { run, without_mirror: None } => (run, Request::Resume { by: by(run)? }),
+        RunbookCommand::Continue { run, without_mirror: Some(reason) } => {
+            (run, Request::LeaveMirror { by: by(run)?, reason: reason.clone() })
+        }
         RunbookCommand::Abort { run, reason, keep } => {
             (run, Request::Abort { by: by(run)?, reason: reason.clone(), undo: !keep })
         }

@@ -228,6 +228,7 @@ pub(super) fn request(line: &str, who: &str) -> Result<Option<Request>, String> 
         "not-happened" => settled(false)?,
         "pause" => Request::Pause { by, reason: reason(rest)? },
         "continue" => Request::Resume { by },
+        "without-mirror" => Request::LeaveMirror { by, reason: reason(rest)? },
         "abort" => Request::Abort { by, reason: reason(rest)?, undo: true },
         other => return Err(format!("{other:?} means nothing here")),
     }))
