@@ -1,11 +1,14 @@
 //! Runs mirrored in a repository: slot *n* of a run is record *n* + 1 there (docs/format.md, Runs).
 
 use lifeboat_base::Hint;
-use lifeboat_repository::ids::{InvalidRunName, RunName};
-use lifeboat_repository::{Repository, RepositoryError, RunRecordCreation, Signer};
-use lifeboat_run::RunId;
-use lifeboat_run::mirror::{Created, Mirror, MirrorError, Slot};
+use lifeboat_repository::ids::{self, InvalidRunName, RunName};
+use lifeboat_repository::{MAX_RUN_REQUEST_BYTES, Repository, RepositoryError, RunRecordCreation, Signer};
+use lifeboat_run::mirror::{Created, Left, MAX_REQUEST_BYTES, Mirror, MirrorError, Slot};
+use lifeboat_run::{RequestId, RunId};
 use std::sync::Arc;
+
+const _: () =
+    assert!(MAX_REQUEST_BYTES == MAX_RUN_REQUEST_BYTES, "a mirror takes every request, and no longer one");
 
 /// A repository as a place of runs.
 #[derive(Clone, Debug)]
@@ -73,5 +76,35 @@ impl Mirror for RepositoryMirror {
     fn runs(&self) -> Result<Vec<RunId>, MirrorError> {
         let runs = self.repository.runs().map_err(failed("list the mirrored runs"))?;
         Ok(runs.iter().filter_map(|run| run.as_str().parse().ok()).collect())
+    }
+
+    fn leave(&self, run: &RunId, id: &RequestId, bytes: &[u8]) -> Result<(), MirrorError> {
+        const DOING: &str = "leave a request in the repository";
+        let id = ids::RequestId(id.0);
+        let left = self.repository.leave_run_request(&self.signer, &name(run)?, &id, bytes);
+        if left.map_err(failed(DOING))? {
+            return Ok(());
+        }
+        Err(MirrorError {
+            hint: Some("Ask again; `lifeboat check` says what stands there.".to_owned()),
+            ..MirrorError::new(DOING, format!("something else has its name: requests/{run}/{id}"))
+        })
+    }
+
+    fn requests(&self, run: &RunId, most: usize) -> Result<Vec<RequestId>, MirrorError> {
+        let requests = self.repository.run_requests(&name(run)?, most);
+        let requests = requests.map_err(failed("list the requests to the run"))?;
+        Ok(requests.into_iter().map(|id| RequestId(id.0)).collect())
+    }
+
+    fn request(&self, run: &RunId, id: &RequestId) -> Result<Option<Left>, MirrorError> {
+        match self.repository.read_run_request(&name(run)?, &ids::RequestId(id.0)) {
+            Ok(left) => Ok(Some(Left::Bytes { bytes: left.bytes, from: Some(left.writer.to_string()) })),
+            Err(error) if error.is_not_found() => Ok(None),
+            Err(error) if error.is_about_one_object() => {
+                Ok(Some(Left::Nonsense(lifeboat_base::report(&error))))
+            }
+            Err(error) => Err(failed("read a request to the run")(error)),
+        }
     }
 }

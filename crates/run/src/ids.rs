@@ -82,6 +82,57 @@ impl fmt::Display for Generation {
     }
 }
 
+/// A request's identity: when it was asked (nanoseconds since 1970, big-endian), then 8 random bytes. Whoever asks
+/// keeps it when an answer was lost, so that a request stays one. Its order is that of asking as far as clocks agree,
+/// and nothing else rests on that.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct RequestId(pub [u8; 16]);
+
+/// What is no identity of a request.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is no identity of a request: 32 hexadecimal digits")]
+pub struct RequestIdError(String);
+
+impl RequestId {
+    /// A new one for what is asked now.
+    pub fn new(now: Timestamp) -> Self {
+        let asked = u64::try_from(now.as_nanos()).unwrap_or_default();
+        let mut id = [0; 16];
+        id[..8].copy_from_slice(&asked.to_be_bytes());
+        id[8..].copy_from_slice(&random::bytes::<8>());
+        Self(id)
+    }
+}
+
+impl FromStr for RequestId {
+    type Err = RequestIdError;
+
+    fn from_str(text: &str) -> Result<Self, RequestIdError> {
+        hex::decode(text).map(Self).ok_or_else(|| RequestIdError(text.to_owned()))
+    }
+}
+
+impl TryFrom<String> for RequestId {
+    type Error = RequestIdError;
+
+    fn try_from(text: String) -> Result<Self, RequestIdError> {
+        text.parse()
+    }
+}
+
+impl From<RequestId> for String {
+    fn from(id: RequestId) -> Self {
+        id.to_string()
+    }
+}
+
+impl fmt::Display for RequestId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&hex::encode(&self.0))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -93,6 +144,18 @@ mod tests {
         assert_eq!(id.as_str().parse::<RunId>().unwrap(), id);
         for text in ["", "..", "a/b", "A", &"a".repeat(65)] {
             assert!(text.parse::<RunId>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_asked_later_comes_later_and_reads_back() {
+        let at = |secs| RequestId::new(Timestamp::from_secs(secs));
+        assert!(at(1) < at(2) && at(200) < at(1_800_000_000));
+        assert_ne!(at(1), at(1));
+        assert!(RequestId::new(Timestamp::from_secs(-1)) < at(1));
+        assert_eq!(at(7).to_string().parse::<RequestId>().map(|id| id.to_string().len()), Ok(32));
+        for text in ["", "0A0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a", &"0".repeat(31), &"0".repeat(33)] {
+            assert!(text.parse::<RequestId>().is_err(), "{text}");
         }
     }
 }

@@ -1,11 +1,14 @@
 //! A mirror in a folder, as on another disk or a mounted share.
 
-use super::{Created, Mirror, MirrorError, Slot};
-use crate::ids::RunId;
+use super::{Created, Left, MAX_REQUEST_BYTES, Mirror, MirrorError, Slot, check_length, check_same};
+use crate::ids::{RequestId, RunId};
 use lifeboat_base::crashsafe::{self, Creation};
 use std::fs;
-use std::io::ErrorKind;
+use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
+
+/// No run has this name.
+const REQUESTS: &str = "_requests";
 
 /// A mirror in a folder.
 #[derive(Clone, Debug)]
@@ -21,6 +24,10 @@ impl FolderMirror {
 
     fn path(&self, slot: &Slot) -> PathBuf {
         self.folder.join(slot.run.as_str()).join(format!("{:08}", slot.number))
+    }
+
+    fn requests_of(&self, run: &RunId) -> PathBuf {
+        self.folder.join(REQUESTS).join(run.as_str())
     }
 }
 
@@ -51,15 +58,60 @@ impl Mirror for FolderMirror {
     }
 
     fn runs(&self) -> Result<Vec<RunId>, MirrorError> {
-        let listing = match fs::read_dir(&self.folder) {
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
-            listing => listing.map_err(|e| MirrorError::new("list the mirror", e))?,
-        };
-        let names = listing.flatten().filter_map(|entry| entry.file_name().into_string().ok());
-        let mut runs: Vec<RunId> = names.filter_map(|name| name.parse().ok()).collect();
+        let mut runs: Vec<RunId> = names(&self.folder)?.filter_map(|name| name.parse().ok()).collect();
         runs.sort();
         Ok(runs)
     }
+
+    fn leave(&self, run: &RunId, id: &RequestId, bytes: &[u8]) -> Result<(), MirrorError> {
+        check_length(bytes)?;
+        let failed = |error| MirrorError::new("leave a request", error);
+        let folder = self.requests_of(run);
+        crashsafe::create_dir_all(&folder).map_err(failed)?;
+        let path = folder.join(id.to_string());
+        match crashsafe::create(&path, bytes).map_err(failed)? {
+            Creation::Created => Ok(()),
+            Creation::Existed => match read_request(&path)? {
+                Some(Left::Bytes { bytes: there, .. }) => check_same(&there, bytes),
+                _ => check_same(&[], bytes),
+            },
+        }
+    }
+
+    fn requests(&self, run: &RunId, most: usize) -> Result<Vec<RequestId>, MirrorError> {
+        let mut ids: Vec<RequestId> =
+            names(&self.requests_of(run))?.filter_map(|name| name.parse().ok()).collect();
+        ids.sort();
+        ids.truncate(most);
+        Ok(ids)
+    }
+
+    fn request(&self, run: &RunId, id: &RequestId) -> Result<Option<Left>, MirrorError> {
+        read_request(&self.requests_of(run).join(id.to_string()))
+    }
+}
+
+/// The names in a folder; of one that is not there none.
+fn names(folder: &Path) -> Result<impl Iterator<Item = String> + use<>, MirrorError> {
+    let listing = match fs::read_dir(folder) {
+        Err(error) if error.kind() == ErrorKind::NotFound => None,
+        listing => Some(listing.map_err(|e| MirrorError::new("list the mirror", e))?),
+    };
+    Ok(listing.into_iter().flatten().flatten().filter_map(|entry| entry.file_name().into_string().ok()))
+}
+
+fn read_request(path: &Path) -> Result<Option<Left>, MirrorError> {
+    let failed = |error| MirrorError::new("read a request of the mirror", error);
+    let file = match fs::File::open(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        file => file.map_err(failed)?,
+    };
+    let mut bytes = Vec::new();
+    file.take(MAX_REQUEST_BYTES as u64 + 1).read_to_end(&mut bytes).map_err(failed)?;
+    if bytes.len() > MAX_REQUEST_BYTES {
+        return Ok(Some(Left::Nonsense("it is larger than a request may be".to_owned())));
+    }
+    Ok(Some(Left::Bytes { bytes, from: None }))
 }
 
 #[cfg(test)]

@@ -1,7 +1,8 @@
 //! Where a run is mirrored: slots that are created once. Slot 0 is the document, slot *n* the line of record *n*.
 //!
 //! Who takes a run over occupies the next slot; whoever had it finds that slot taken and stops. A run can be continued
-//! from its slots alone. This module deliberately does not know what keeps them: a repository implements [`Mirror`].
+//! from its slots alone. Beside them lie the requests of people elsewhere, created once as well; which of them were
+//! heard, the records say. This module deliberately does not know what keeps them: a repository implements [`Mirror`].
 
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
@@ -12,7 +13,7 @@ pub(crate) mod ship;
 pub use folder::FolderMirror;
 pub use memory::MemoryMirror;
 
-use crate::ids::RunId;
+use crate::ids::{RequestId, RunId};
 use lifeboat_base::Hint;
 use std::error::Error;
 
@@ -32,6 +33,23 @@ pub enum Created {
     Created,
     /// These were there already: perhaps the same, from an attempt whose answer was lost.
     Taken(Vec<u8>),
+}
+
+/// A request is at most so long.
+pub const MAX_REQUEST_BYTES: usize = 64 << 10;
+
+/// What was left for a run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Left {
+    /// These bytes.
+    Bytes {
+        /// What was given to [`Mirror::leave`].
+        bytes: Vec<u8>,
+        /// Who put it there, as far as the mirror can vouch for that: a key's name.
+        from: Option<String>,
+    },
+    /// What is no request, and never will be; and why.
+    Nonsense(String),
 }
 
 /// A mirror that failed.
@@ -82,4 +100,38 @@ pub trait Mirror: Send + Sync {
     /// # Errors
     /// Where that cannot be told.
     fn runs(&self) -> Result<Vec<RunId>, MirrorError>;
+
+    /// Leaves a request of at most [`MAX_REQUEST_BYTES`] for whoever executes a run. Never overwrites; tried again with
+    /// the same bytes it stays one.
+    ///
+    /// # Errors
+    /// Where something else has its name, or it cannot be told whether it is there.
+    fn leave(&self, run: &RunId, id: &RequestId, bytes: &[u8]) -> Result<(), MirrorError>;
+
+    /// What was left for a run, in the order of the identities: at most so many.
+    ///
+    /// # Errors
+    /// Where that cannot be told.
+    fn requests(&self, run: &RunId, most: usize) -> Result<Vec<RequestId>, MirrorError>;
+
+    /// One request, if it is there. Whatever lies there, little more than [`MAX_REQUEST_BYTES`] is read of it.
+    ///
+    /// # Errors
+    /// Where that cannot be told.
+    fn request(&self, run: &RunId, id: &RequestId) -> Result<Option<Left>, MirrorError>;
+}
+
+/// Refuses what is too long to be left.
+pub(crate) fn check_length(bytes: &[u8]) -> Result<(), MirrorError> {
+    if bytes.len() <= MAX_REQUEST_BYTES {
+        return Ok(());
+    }
+    let what = format!("it has {} bytes, and may have {MAX_REQUEST_BYTES}", bytes.len());
+    Err(MirrorError::new("leave a request", what))
+}
+
+/// Refuses to leave something where something else is.
+pub(crate) fn check_same(there: &[u8], bytes: &[u8]) -> Result<(), MirrorError> {
+    let other = || MirrorError::new("leave a request", "something else has its name");
+    if there == bytes { Ok(()) } else { Err(other()) }
 }

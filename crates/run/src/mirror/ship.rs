@@ -2,6 +2,7 @@
 //! holds up nothing but what has to be confirmed there.
 
 use super::{Created, Mirror, MirrorError, Slot};
+use crate::engine::who;
 use crate::ids::RunId;
 use crate::journal::Line;
 use lifeboat_base::backoff::Backoff;
@@ -23,6 +24,8 @@ struct Known {
     confirmed: u64,
     /// Another executor's line stands where ours belongs.
     is_taken: bool,
+    /// Whose, where that line says so.
+    taken_by: Option<String>,
     /// Why the last attempt failed, if it did.
     trouble: Option<String>,
     /// Somebody waits: the next attempt is made at once.
@@ -68,6 +71,11 @@ impl Shipper {
         self.lock().is_taken
     }
 
+    /// Whose line stands where ours belongs, and where they are: the first that does is their takeover.
+    pub(crate) fn taken_by(&self) -> Option<String> {
+        self.lock().taken_by.clone()
+    }
+
     /// Waits until a record is confirmed, at most so long.
     pub(crate) fn confirm(&self, number: u64, within: Duration) -> Confirmed {
         let open = |known: &mut Known| known.confirmed < number && !known.is_taken;
@@ -106,6 +114,7 @@ fn ship(mirror: &dyn Mirror, run: &RunId, shared: &(Mutex<Known>, Condvar)) {
         }
         drop(known);
         let shipped = create(mirror, run, &line);
+        let by = if matches!(shipped, Ok(false)) { taker(mirror, run, line.number) } else { None };
         let mut known = lock.lock().unwrap_or_else(PoisonError::into_inner);
         match shipped {
             Ok(true) => {
@@ -117,6 +126,7 @@ fn ship(mirror: &dyn Mirror, run: &RunId, shared: &(Mutex<Known>, Condvar)) {
             }
             Ok(false) => {
                 known.is_taken = true;
+                known.taken_by = by;
                 wake.notify_all();
                 return;
             }
@@ -130,6 +140,10 @@ fn ship(mirror: &dyn Mirror, run: &RunId, shared: &(Mutex<Known>, Condvar)) {
             }
         }
     }
+}
+
+fn taker(mirror: &dyn Mirror, run: &RunId, number: u64) -> Option<String> {
+    who(&mirror.read(&Slot { run: run.clone(), number }).ok()??)
 }
 
 /// Whether a line has its slot; not, where another's is there.

@@ -3,9 +3,9 @@
 use super::*;
 use lifeboat_base::Hint;
 use lifeboat_run::event::{Act, Again, Ended, Ending, Event};
-use lifeboat_run::mirror::{Created, FolderMirror, MemoryMirror, Mirror, MirrorError, Slot};
+use lifeboat_run::mirror::{Created, FolderMirror, Left, MemoryMirror, Mirror, MirrorError, Slot};
 use lifeboat_run::{
-    Carried, Carriers, Carry, FolderError, Order, Request, RunStatus, Stop, StoppedStatement,
+    Carried, Carriers, Carry, FolderError, Order, Request, RequestId, RunStatus, Stop, StoppedStatement,
 };
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
@@ -586,6 +586,18 @@ impl Mirror for Hanging {
 
     fn runs(&self) -> Result<Vec<RunId>, MirrorError> {
         self.0.runs()
+    }
+
+    fn leave(&self, run: &RunId, id: &RequestId, bytes: &[u8]) -> Result<(), MirrorError> {
+        self.0.leave(run, id, bytes)
+    }
+
+    fn requests(&self, run: &RunId, most: usize) -> Result<Vec<RequestId>, MirrorError> {
+        self.0.requests(run, most)
+    }
+
+    fn request(&self, run: &RunId, id: &RequestId) -> Result<Option<Left>, MirrorError> {
+        self.0.request(run, id)
     }
 }
 
