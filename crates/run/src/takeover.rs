@@ -47,11 +47,13 @@ impl Executor {
         let before = folder.story()?;
         let begun = begun(&before, run)?;
         let mirror = mirror_of(&house, &begun)?;
+        refuse_what_is_over(&before, run)?;
         require_statement(&begun, &before, statement.as_ref())?;
         let (generation, mut medium) = folder.claim()?;
         reach("run::claimed")?;
         // Only now: what the other recorded before the claim is all there, and after it the other stops.
         let mut story = folder.story()?;
+        refuse_what_is_over(&story, run)?;
         require_statement(&begun, &story, statement.as_ref())?;
         let taken = TakenOver {
             by: house.who.clone(),
@@ -104,6 +106,14 @@ fn takeover_line(
     let record = Record { number: story.number() + 1, generation, at, event: Event::TakenOver(taken) };
     let line = journal::line(&record, story.chain())?;
     Ok((record, line))
+}
+
+/// Nothing can follow the end: a takeover behind it would make the run unreadable.
+fn refuse_what_is_over(story: &Story, run: &RunId) -> Result<(), RunError> {
+    match story.records.last().map(|(record, _)| &record.event) {
+        Some(Event::Ended { .. }) => Err(RunError::Over(run.clone())),
+        _ => Ok(()),
+    }
 }
 
 /// A statement is needed where the run is not mirrored, or where something is open that may be done once.

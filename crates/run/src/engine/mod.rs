@@ -23,7 +23,7 @@ mod people;
 pub(crate) mod workers;
 
 pub use open::{Begin, CONFIRM_WITHIN, Compile, DEFAULT_WIDTH, House};
-pub(crate) use open::{begun, mirror_of};
+pub(crate) use open::{begun, mirror_of, who};
 pub use workers::{Finished, Key, Task, Threads, Workers};
 
 use crate::carry::Stop;
@@ -230,9 +230,11 @@ impl Executor {
             _ => return Ok(false),
         };
         self.record(Event::Ended { how }, observer)?;
-        // The end should be known elsewhere too; where it is not in time, the next who looks ships it.
+        // The end should be known elsewhere too; where it is not in time, the next who looks ships it. Where another
+        // executor's record stands, it is not the end of the run.
         if let Some(shipper) = self.shipper.as_ref().filter(|_| self.state.waits_for_mirror()) {
             shipper.confirm(self.state.number, self.house.confirm_within);
+            self.look_for_takeover()?;
         }
         Ok(true)
     }
@@ -271,17 +273,23 @@ impl Executor {
     fn say_superseded(&self, error: crate::journal::JournalError) -> RunError {
         match (error, &self.state.begun) {
             (crate::journal::JournalError::Superseded, Some(begun)) => {
-                RunError::TakenOver { run: begun.run.clone(), by: None }
+                RunError::TakenOver { run: begun.run.clone(), by: self.taken_here_by() }
             }
             (error, _) => error.into(),
         }
+    }
+
+    /// Who took it over on this machine, if they have recorded that already.
+    fn taken_here_by(&self) -> Option<String> {
+        let story = self.folder.as_ref()?.story().ok()?;
+        story.records.iter().rev().find_map(|(_, line)| who(&line.bytes))
     }
 
     fn look_for_takeover(&mut self) -> Result<(), RunError> {
         self.journal.check_superseded().map_err(|error| self.say_superseded(error))?;
         match (&self.shipper, &self.state.begun) {
             (Some(shipper), Some(begun)) if shipper.is_taken() => {
-                Err(RunError::TakenOver { run: begun.run.clone(), by: None })
+                Err(RunError::TakenOver { run: begun.run.clone(), by: shipper.taken_by() })
             }
             _ => Ok(()),
         }

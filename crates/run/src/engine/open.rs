@@ -272,7 +272,7 @@ fn elsewhere(mirror: &dyn Mirror, run: &RunId, story: &Story, there: u64, last: 
 const LOOKED_BACK: usize = 1000;
 
 /// Who took over and where, if a line says that.
-fn who(line: &[u8]) -> Option<String> {
+pub(crate) fn who(line: &[u8]) -> Option<String> {
     match record(line)?.event {
         Event::TakenOver(taken) => Some(format!("{} on {}", taken.by, taken.host)),
         _ => None,
