@@ -1,6 +1,7 @@
 //! What happens in a run, as the journal has it. What a run is like is derived from these and from nothing else.
 
 use crate::approval::{Signed, Statement};
+use crate::escalation::{Telling, Told};
 use crate::ids::{Generation, RunId};
 use lifeboat_base::clock::Timestamp;
 use lifeboat_evidence::Digest;
@@ -116,6 +117,15 @@ pub enum Event {
     Noted {
         /// What.
         what: String,
+    },
+    /// People are about to be told what the run waits for them for, or that it is settled.
+    Telling(Telling),
+    /// What became of that.
+    Told(Told),
+    /// People should be told, and nobody can be.
+    NobodyToTell {
+        /// Why not.
+        why: String,
     },
     /// The run is over.
     Ended {

@@ -6,6 +6,7 @@
 //!   is like ([`RunState`]) is derived from its records, by one function for a step and one for a run ([`status`]).
 //! - An [`Executor`] begins, resumes or takes over one run, and drives it. Blocks are carried out behind [`Carry`].
 //! - People agree ([`Statement`]), confirm, skip, settle, pause and abort by [`Request`]s.
+//! - People are told what a run waits for them for by an [`Escalation`], through whatever [`Messenger`] the house has.
 //! - A run may be mirrored ([`mirror`]), and then be continued elsewhere from that alone.
 //! - [`Standing`] is where we are; an [`Observer`] sees every record.
 //!
@@ -18,6 +19,7 @@ mod compare;
 mod dry;
 mod engine;
 mod error;
+mod escalation;
 pub mod event;
 mod folder;
 mod ids;
@@ -44,6 +46,10 @@ pub use engine::{
     Task, Threads, Until, Workers,
 };
 pub use error::RunError;
+pub use escalation::{
+    About, Contact, Escalation, Failing, Messenger, Moment, Next, NotSent, Notice, Pace, Recipient, Stage, Telling,
+    Tellings, Tells, Told, ToldOf, What,
+};
 pub use event::{Event, Given, Record, Said};
 pub use folder::{FolderError, RunFolder, Runs, Story};
 pub use ids::{Generation, RequestId, RequestIdError, RunId, RunIdError};

@@ -1,6 +1,7 @@
 //! Where we are: what a person wants to see at a glance, in the middle of a recovery.
 
 use crate::approval::Statement;
+use crate::escalation::{About, ToldOf, What};
 use crate::event::Act;
 use crate::phases::PhaseTimes;
 use crate::state::{RunState, StepState};
@@ -27,6 +28,10 @@ pub struct Standing {
     pub next: Vec<Named>,
     /// What people have to do before it goes on.
     pub waiting: Vec<Waiting>,
+    /// Who was told of that, and who is told next.
+    pub told: Vec<ToldOf>,
+    /// Why nobody is told, where nobody is.
+    pub nobody_to_tell: Option<String>,
     /// What was, possibly, done and cannot be undone any more.
     pub irrevocable: Vec<Irrevocable>,
     /// So many steps are over, of so many.
@@ -35,6 +40,9 @@ pub struct Standing {
     pub steps: usize,
     /// The recovery time so far, in its parts.
     pub times: PhaseTimes,
+    /// The instant that this is of.
+    #[serde(serialize_with = "crate::time::serialize")]
+    pub now: Timestamp,
     /// How long since it began.
     #[serde(rename = "elapsed_ms", serialize_with = "millis")]
     pub elapsed: Duration,
@@ -129,6 +137,8 @@ impl Standing {
             current: runbook.steps.iter().filter_map(|step| under_way(step, known(&step.id)?)).collect(),
             next: next(state, runbook),
             waiting: waiting(state, runbook),
+            told: state.tellings.shown(|about| is_awaited(state, about)),
+            nobody_to_tell: state.tellings.nobody().map(str::to_owned),
             irrevocable: runbook
                 .steps
                 .iter()
@@ -136,6 +146,7 @@ impl Standing {
                 .collect(),
             over: runbook.forward().filter(is_over).count(),
             steps: runbook.forward().count(),
+            now,
             elapsed: times.total(),
             times,
             rto: state.begun.as_ref().and_then(|begun| begun.rto),
@@ -188,6 +199,16 @@ fn waiting(state: &RunState, runbook: &Runbook) -> Vec<Waiting> {
         .filter_map(|step| Some(waits(step, state.steps.get(&step.id)?, runbook)))
         .flatten();
     approvals.chain(steps).collect()
+}
+
+/// Whether what was told of is as it was then.
+fn is_awaited(state: &RunState, about: &About) -> bool {
+    let record = match &about.what {
+        What::Consent { block } => state.asked.get(block).map(|asked| asked.record),
+        What::Stopped => state.stopped_itself.map(|(record, _)| record),
+        what => what.step().and_then(|step| state.steps.get(step)).map(|step| step.record),
+    };
+    record == Some(about.record) && !matches!(state.status, RunStatus::Ended { .. })
 }
 
 fn may_still_begin(state: &RunState, statement: &Statement) -> bool {

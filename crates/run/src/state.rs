@@ -1,6 +1,7 @@
 //! What a run is like, derived from its records and from nothing else.
 
 use crate::approval::{Signed, Statement};
+use crate::escalation::Tellings;
 use crate::event::{Act, Begun, Ended, Event, Intent, Outcome, Part, Record, Said, TakenOver};
 use crate::ids::Generation;
 use crate::phases::{Doing, PhaseTimes};
@@ -36,6 +37,10 @@ pub struct RunState {
     pub undo_asked: bool,
     /// Why nothing is begun, where it is paused or given up.
     pub reason: Option<String>,
+    /// The record with which it stopped by itself, and when, where it did.
+    pub stopped_itself: Option<(u64, Timestamp)>,
+    /// What people were told of.
+    pub tellings: Tellings,
     times: PhaseTimes,
     under_way: BTreeSet<StepId>,
     stuck: BTreeSet<StepId>,
@@ -70,6 +75,8 @@ pub struct StepState {
     pub by: Option<String>,
     /// Since when it is as it is.
     pub since: Timestamp,
+    /// Since which record.
+    pub record: u64,
     /// How long its last attempt took.
     pub took_ms: u64,
     /// The part of the recovery time that it is.
@@ -83,6 +90,8 @@ pub struct Asked {
     pub statement: Statement,
     /// By whom, so far.
     pub given: Vec<Signed>,
+    /// The record that asks.
+    pub record: u64,
 }
 
 /// A record that cannot follow those before it.
@@ -208,7 +217,7 @@ impl RunState {
                 self.begun = Some(begun.clone());
             }
             Event::ApprovalAsked(statement) => {
-                let asked = Asked { statement: statement.clone(), given: Vec::new() };
+                let asked = Asked { statement: statement.clone(), given: Vec::new(), record: record.number };
                 self.asked.insert(statement.block.clone(), asked);
             }
             Event::ApprovalGiven(signed) => {
@@ -226,14 +235,21 @@ impl RunState {
                 self.forget_consent(step);
             }
             Event::Outcome(Outcome { step, result: Ended::Done, .. }) => self.forget_consent(step),
-            Event::Paused { reason, .. } => self.reason = Some(reason.clone()),
-            Event::Resumed { .. } => self.reason = None,
+            Event::Paused { by, reason } => {
+                self.reason = Some(reason.clone());
+                self.stopped_itself = by.is_none().then_some((record.number, record.at));
+            }
+            Event::Resumed { .. } => (self.reason, self.stopped_itself) = (None, None),
             Event::AbortAsked { undo, reason, .. } => {
                 self.undo_asked |= undo;
+                self.stopped_itself = None;
                 self.reason = Some(reason.clone());
             }
             Event::MirrorLeft { .. } => self.has_left_mirror = true,
             Event::TakenOver(taken) => self.taken_over = Some(taken.clone()),
+            Event::Telling(telling) => self.tellings.begin(record.number, record.at, telling),
+            Event::Told(told) => self.tellings.end(told),
+            Event::NobodyToTell { why } => self.tellings.have_nobody(why),
             _ => {}
         }
     }
@@ -287,7 +303,7 @@ fn set(steps: &mut BTreeSet<StepId>, id: &StepId, is_in: bool) {
 impl StepState {
     fn change(&mut self, status: StepStatus, record: &Record) {
         self.status = status;
-        self.since = record.at;
+        (self.since, self.record) = (record.at, record.number);
         match &record.event {
             Event::Intent(intent) => self.begin(intent),
             Event::Outcome(outcome) => self.end(outcome, record.number),

@@ -248,6 +248,8 @@ impl RunStatus {
     pub fn next(&self, event: &Event) -> Result<Self, Illegal> {
         let next = match (*self, event) {
             (Self::New, Event::Begun(_)) => Some(Self::Going),
+            // That it is over is told when it is.
+            (Self::Ended { .. }, Event::Telling(_) | Event::Told(_)) => Some(*self),
             (Self::New | Self::Ended { .. }, _) | (_, Event::Begun(_)) => None,
             (_, Event::Intent(intent)) => self.may_do(intent.act).then_some(*self),
             (Self::Going, Event::Paused { .. }) => Some(Self::Paused { undoing: false }),

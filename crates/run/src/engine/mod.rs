@@ -20,6 +20,7 @@ mod judge;
 pub(crate) mod moves;
 mod open;
 mod people;
+mod tell;
 pub(crate) mod workers;
 
 pub use open::{Begin, CONFIRM_WITHIN, Compile, DEFAULT_WIDTH, House};
@@ -96,6 +97,8 @@ pub struct Executor {
     candidates: BTreeSet<usize>,
     send: Sender<Request>,
     requests: Receiver<Request>,
+    /// Who tells people, where anybody does.
+    teller: Option<tell::Teller>,
 }
 
 /// Asks things of an executor from another thread of its process.
@@ -126,6 +129,7 @@ impl Executor {
         let time = RunTime::after(house.clock.clone(), state.latest);
         let (send, requests) = channel();
         let (unsynced, running, candidates) = (Vec::new(), BTreeMap::new(), BTreeSet::new());
+        let teller = house.tells.as_ref().map(|tells| tell::Teller::new(tells, &graph.runbook().front));
         let mut executor = Self {
             house,
             graph,
@@ -140,6 +144,7 @@ impl Executor {
             candidates,
             send,
             requests,
+            teller,
         };
         executor.candidates =
             executor.graph.forward().filter(|place| executor.is_candidate(*place)).collect();
@@ -183,6 +188,7 @@ impl Executor {
             self.look_for_takeover()?;
             self.take_requests(observer)?;
             let due = self.begin_what_can(observer)?;
+            self.tell(observer)?;
             // What was recorded may let something else begin.
             if self.end_if_over(observer)? || self.state.number > before {
                 continue;

@@ -4,6 +4,7 @@ use super::graph::Graph;
 use super::{Executor, Parts, Threads, Workers};
 use crate::carry::Carriers;
 use crate::error::RunError;
+use crate::escalation::Tells;
 use crate::event::{Begun, Event, Given, Record};
 use crate::folder::{RunFolder, Runs, Story};
 use crate::ids::RunId;
@@ -49,6 +50,8 @@ pub struct House {
     pub mirror: Option<Arc<dyn Mirror>>,
     /// So long the mirror has to confirm what may be done once.
     pub confirm_within: Duration,
+    /// By whom people are told what a run waits for them for; nobody is, where there is none.
+    pub tells: Option<Tells>,
 }
 
 impl House {
@@ -64,6 +67,7 @@ impl House {
             width: DEFAULT_WIDTH,
             mirror: None,
             confirm_within: CONFIRM_WITHIN,
+            tells: None,
         }
     }
 }

@@ -2,10 +2,12 @@
 
 use crate::output::duration;
 use lifeboat_base::clock::Timestamp;
+use lifeboat_plan::Span;
 use lifeboat_run::event::{Act, Ended, Ending, Event, Outcome, Part};
 use lifeboat_run::status::RunStatus;
-use lifeboat_run::{Irrevocable, Record, RunId, Standing, Waiting};
+use lifeboat_run::{Irrevocable, Record, RunId, Standing, Telling, ToldOf, Waiting, What};
 use lifeboat_runbook::Phase;
+use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::time::Duration;
 
@@ -48,6 +50,10 @@ pub(super) fn screen(about: &About<'_>, standing: &Standing) -> String {
     page.list("now", now.map(|one| format!("{}{}: {}", doing(one.act), one.named.step, one.named.title)));
     page.list("next", standing.next.iter().map(|one| format!("{}: {}", one.step, one.title)));
     page.list("needs you", standing.waiting.iter().map(waiting));
+    page.list("told", standing.told.iter().map(|one| told_of(one, standing.now)));
+    if let Some(why) = &standing.nobody_to_tell {
+        page.about("told", &format!("NOBODY: {why}"));
+    }
     page.list("no way back", standing.irrevocable.iter().map(irrevocable));
     if !about.news.is_empty() {
         page.gap();
@@ -127,6 +133,47 @@ fn waiting(waiting: &Waiting) -> String {
     }
 }
 
+/// Who was told when, and who is next when.
+fn told_of(told: &ToldOf, now: Timestamp) -> String {
+    let mut line = format!("{}: {}", matter(&told.what), time(told.at));
+    if !told.who.is_empty() {
+        let _ = write!(line, " {}", list(told.who.iter().map(String::as_str)));
+    }
+    if !told.arrived.is_empty() {
+        let arrived: Vec<String> = told.arrived.iter().map(ToString::to_string).collect();
+        let _ = write!(line, ", arrived at {}", arrived.join(", "));
+    }
+    if !told.under_way.is_empty() {
+        let under_way: Vec<String> = told.under_way.iter().map(ToString::to_string).collect();
+        let _ = write!(line, ", on its way to {}", under_way.join(", "));
+    }
+    for failing in &told.failing {
+        let again = if failing.is_tried_again { ", tried again" } else { "" };
+        let _ = write!(line, "; NOT at {} ({}{again})", failing.to, failing.why);
+    }
+    if told.arrived.is_empty() && told.under_way.is_empty() && told.failing.is_empty() {
+        line += ", and NOBODY IS REACHED that way";
+    }
+    if let Some(next) = told.next.as_ref().filter(|next| !next.who.is_empty()) {
+        let left = Span::from_secs(next.at.since(now).as_secs());
+        let who = list(next.who.iter().map(String::as_str));
+        let _ = match next.at > now {
+            true => write!(line, "; {}: {who} told in {left}", nobody_yet(&told.what)),
+            false => write!(line, "; {who} told when somebody goes on with the run"),
+        };
+    }
+    line
+}
+
+const fn nobody_yet(what: &What) -> &'static str {
+    match what {
+        What::Consent { .. } => "unless enough agree",
+        What::Person { .. } => "unless it is done",
+        What::Failed { .. } | What::Stopped => "unless somebody decides",
+        What::Unknown { .. } => "unless somebody says what happened",
+    }
+}
+
 fn word(bound: &lifeboat_run::ShownBound) -> &'static str {
     use lifeboat_runbook::Relation::{AtLeast, AtMost, Equal, Less, More};
     match bound.relation {
@@ -195,9 +242,45 @@ pub(super) fn news(record: &Record) -> Option<String> {
         Event::TakenOver(taken) => format!("taken over by {} on {}", taken.by, taken.host),
         Event::Refused { by, what, why } => format!("{by} may not {what}: {why}"),
         Event::Noted { what } => what.clone(),
+        Event::Telling(telling) => told(telling),
+        Event::Told(told) => {
+            let why = told.why.as_ref()?;
+            let then = if told.over { "" } else { "; it is tried again" };
+            format!("NOT TOLD: {}: {why}{then}", told.to)
+        }
+        Event::NobodyToTell { why } => format!("NOBODY IS TOLD: {why}"),
         Event::Ended { how } => format!("over: {}", ending(*how)),
     };
     Some(format!("{}  {what}", time(record.at)))
+}
+
+/// Who is told what.
+fn told(telling: &Telling) -> String {
+    let about: Vec<String> = telling.about.iter().map(|about| matter(&about.what)).collect();
+    let about = about.join(", ");
+    let to: Vec<String> = telling.to.iter().map(ToString::to_string).collect();
+    let who: BTreeSet<&str> = telling.about.iter().flat_map(|about| &about.who).map(String::as_str).collect();
+    let who = if who.is_empty() { String::new() } else { format!(" for {}", list(who)) };
+    match (telling.settled, to.is_empty()) {
+        (true, _) => format!("told as settled: {about} ({})", to.join(", ")),
+        (false, true) => format!("NOBODY IS REACHED{who}: {about}"),
+        (false, false) => format!("told{who}: {about} ({})", to.join(", ")),
+    }
+}
+
+fn list<'n>(names: impl IntoIterator<Item = &'n str>) -> String {
+    names.into_iter().collect::<Vec<_>>().join(", ")
+}
+
+/// What is waited for, in two or three words.
+fn matter(what: &What) -> String {
+    match what {
+        What::Consent { block } => format!("agree to {block}"),
+        What::Person { step, act } => format!("do {}", named(*act, step.as_str())),
+        What::Failed { step, act } => format!("{} FAILED", named(*act, step.as_str())),
+        What::Unknown { step, act } => format!("find out about {}", named(*act, step.as_str())),
+        What::Stopped => "the run stopped by itself".to_owned(),
+    }
 }
 
 fn came_of(outcome: &Outcome) -> String {
