@@ -8,9 +8,11 @@
 mod approver;
 mod lifeboat;
 mod mirror;
+mod reopening;
 mod sql;
 
 pub use approver::{ApproverKey, NoApproverKey};
 pub use lifeboat::Lifeboat;
 pub use mirror::RepositoryMirror;
+pub use reopening::{Open, ReopeningMirror};
 pub use sql::Sql;

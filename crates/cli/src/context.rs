@@ -65,7 +65,7 @@ impl Context {
 
     /// The repository, open.
     pub(crate) fn open(&self) -> Result<Arc<Repository>, Failure> {
-        let repository = self.open_rooted(&self.location()?, &self.secret()?, self.global.root)?;
+        let repository = self.opener()?()?;
         self.opened(&repository);
         Ok(repository)
     }
@@ -141,33 +141,16 @@ impl Context {
 
     /// Any repository, open. What --root says is said of the one that --repository names.
     pub(crate) fn open_at(&self, location: &Location, secret: &Secret) -> Result<Arc<Repository>, Failure> {
-        self.open_rooted(location, secret, None)
+        open_rooted(location, secret, self.environment()?, None)
     }
 
-    fn open_rooted(
+    /// What opens the repository whenever it is asked to, from any thread. The secret is read now.
+    pub(crate) fn opener(
         &self,
-        location: &Location,
-        secret: &Secret,
-        root: Option<WriterId>,
-    ) -> Result<Arc<Repository>, Failure> {
-        let store = match location::open(location) {
-            Ok(store) => store,
-            Err(error) if error.is_not_found() => {
-                return Err(Failure {
-                    code: 1,
-                    message: format!("{location} holds no repository"),
-                    hint: lifeboat_repository::RepositoryError::NotARepository(String::new()).hint(),
-                });
-            }
-            Err(error) => {
-                let mut failure = Failure::from(error);
-                failure.hint.get_or_insert_with(|| {
-                    "Check the location: it is a folder, or s3://bucket/prefix.".to_owned()
-                });
-                return Err(failure);
-            }
-        };
-        Ok(Arc::new(Repository::open_rooted(store, &unlock(secret)?, self.environment()?, root)?))
+    ) -> Result<impl Fn() -> Result<Arc<Repository>, Failure> + Send + Sync + 'static, Failure> {
+        let (location, secret, root) = (self.location()?, self.secret()?, self.global.root);
+        let environment = self.environment()?;
+        Ok(move || open_rooted(&location, &secret, environment.clone(), root))
     }
 
     /// This machine.
@@ -285,6 +268,32 @@ impl Context {
             }
         }
     }
+}
+
+fn open_rooted(
+    location: &Location,
+    secret: &Secret,
+    environment: Environment,
+    root: Option<WriterId>,
+) -> Result<Arc<Repository>, Failure> {
+    let store = match location::open(location) {
+        Ok(store) => store,
+        Err(error) if error.is_not_found() => {
+            return Err(Failure {
+                code: 1,
+                message: format!("{location} holds no repository"),
+                hint: lifeboat_repository::RepositoryError::NotARepository(String::new()).hint(),
+            });
+        }
+        Err(error) => {
+            let mut failure = Failure::from(error);
+            failure.hint.get_or_insert_with(|| {
+                "Check the location: it is a folder, or s3://bucket/prefix.".to_owned()
+            });
+            return Err(failure);
+        }
+    };
+    Ok(Arc::new(Repository::open_rooted(store, &unlock(secret)?, environment, root)?))
 }
 
 /// Where this machine keeps its state.

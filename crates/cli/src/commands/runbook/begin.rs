@@ -1,6 +1,6 @@
 //! Beginning a run, and going on with one.
 
-use super::{drive, failed, find, house, mirror, of_run, person, pinned, read, runs};
+use super::{drive, failed, find, house, mirror, mirror_in_time, of_run, person, pinned, read, runs};
 use crate::args::{ResumeArgs, RunArgs, whole};
 use crate::context::Context;
 use crate::failure::{Failure, Outcome};
@@ -33,10 +33,11 @@ pub(super) fn resume(context: &Context, args: &ResumeArgs) -> Result<Outcome, Fa
     let who = person(args.drive.by.as_deref())?;
     let mut house = house(context, &who, args.drive.width)?;
     let (run, folder) = meant(context, args)?;
-    // Only the mirror has it, or it says itself that it is mirrored.
-    if folder.as_ref().map_or(Ok(true), is_mirrored)? {
-        house.mirror = Some(mirror(context)?);
-    }
+    house.mirror = match folder {
+        None => Some(mirror(context)?),
+        Some(folder) if is_mirrored(&folder)? => Some(mirror_in_time(context)?),
+        Some(_) => None,
+    };
     let runs = runs(context)?;
     let executor = if args.take_over {
         let stopped = args.stopped.clone().map(|text| StoppedStatement { text });

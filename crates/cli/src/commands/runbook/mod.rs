@@ -3,17 +3,19 @@
 mod ask;
 mod begin;
 mod drive;
+mod mirror;
 mod screen;
 mod show;
+
+use mirror::{mirror, mirror_in_time};
 
 use crate::args::RunbookCommand;
 use crate::context::Context;
 use crate::failure::{Failure, Outcome};
 use crate::output::Output;
 use lifeboat_base::Hint;
-use lifeboat_carriers::{Lifeboat, RepositoryMirror, Sql};
+use lifeboat_carriers::{Lifeboat, Sql};
 use lifeboat_evidence::PublicKey;
-use lifeboat_run::mirror::Mirror;
 use lifeboat_run::{Carriers, EnvironmentAndFiles, House, People, Person, RunError, RunFolder, RunId, Runs};
 use lifeboat_runbook::{Runbook, compile};
 use std::error::Error;
@@ -133,9 +135,4 @@ fn people(context: &Context) -> People {
         people.add(name, Person { roles, keys });
     }
     people
-}
-
-/// The repository as a mirror.
-fn mirror(context: &Context) -> Result<Arc<dyn Mirror>, Failure> {
-    Ok(Arc::new(RepositoryMirror::new(&context.open()?)?))
 }
