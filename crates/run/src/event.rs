@@ -2,7 +2,7 @@
 
 use crate::approval::{Signed, Statement};
 use crate::escalation::{Telling, Told};
-use crate::ids::{Generation, RunId};
+use crate::ids::{Generation, RequestId, RunId};
 use lifeboat_base::clock::Timestamp;
 use lifeboat_evidence::Digest;
 use lifeboat_plan::Span;
@@ -23,6 +23,20 @@ pub struct Record {
     pub at: Timestamp,
     /// What happened.
     pub event: Event,
+    /// Which request of the mirror it answers, where it answers one: that one is not heard again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub heard: Option<Heard>,
+}
+
+/// A request that was left in the mirror.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Heard {
+    /// Which.
+    pub id: RequestId,
+    /// Who put it there, as far as the mirror vouches for that: a key's name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<String>,
 }
 
 /// What happened.

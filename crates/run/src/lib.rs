@@ -5,7 +5,8 @@
 //! - What happens is a [`Record`] of the [`journal`], appended and synced before what it is about is done. What a run
 //!   is like ([`RunState`]) is derived from its records, by one function for a step and one for a run ([`status`]).
 //! - An [`Executor`] begins, resumes or takes over one run, and drives it. Blocks are carried out behind [`Carry`].
-//! - People agree ([`Statement`]), confirm, skip, settle, pause and abort by [`Request`]s.
+//! - People agree ([`Statement`]), confirm, skip, settle, pause and abort by [`Request`]s, on the machine or through
+//!   the mirror.
 //! - People are told what a run waits for them for by an [`Escalation`], through whatever [`Messenger`] the house has.
 //! - A run may be mirrored ([`mirror`]), and then be continued elsewhere from that alone.
 //! - [`Standing`] is where we are; an [`Observer`] sees every record.
@@ -22,6 +23,7 @@ mod error;
 mod escalation;
 pub mod event;
 mod folder;
+mod heard;
 mod ids;
 pub mod journal;
 pub mod mirror;
@@ -42,7 +44,7 @@ pub use approval::{NotTaken, ShownBound, Signed, Statement};
 pub use carry::{Bash, Capture, Carried, Carriers, Carry, Http, Masker, Order, Stop};
 pub use dry::{DryRun, Finding, Obstacle, dry_run};
 pub use engine::{
-    Asker, Begin, CONFIRM_WITHIN, Compile, DEFAULT_WIDTH, Executor, Finished, House, Key, Observer, Rest,
+    Asker, Begin, CONFIRM_WITHIN, Compile, DEFAULT_WIDTH, Executor, Finished, HEAR_EVERY, House, Key, Observer, Rest,
     Task, Threads, Until, Workers,
 };
 pub use error::RunError;
@@ -50,8 +52,9 @@ pub use escalation::{
     About, Contact, Escalation, Failing, Messenger, Moment, Next, NotSent, Notice, Pace, Recipient, Stage, Telling,
     Tellings, Tells, Told, ToldOf, What,
 };
-pub use event::{Event, Given, Record, Said};
+pub use event::{Event, Given, Heard, Record, Said};
 pub use folder::{FolderError, RunFolder, Runs, Story};
+pub use heard::HeardSoFar;
 pub use ids::{Generation, RequestId, RequestIdError, RunId, RunIdError};
 pub use people::{People, Person};
 pub use phases::PhaseTimes;

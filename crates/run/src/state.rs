@@ -3,7 +3,8 @@
 use crate::approval::{Signed, Statement};
 use crate::escalation::Tellings;
 use crate::event::{Act, Begun, Ended, Event, Intent, Outcome, Part, Record, Said, TakenOver};
-use crate::ids::Generation;
+use crate::heard::HeardSoFar;
+use crate::ids::{Generation, RequestId};
 use crate::phases::{Doing, PhaseTimes};
 use crate::status::{Illegal, RunStatus, StepStatus};
 use lifeboat_base::clock::Timestamp;
@@ -27,6 +28,10 @@ pub struct RunState {
     pub latest: Timestamp,
     /// The number of the last record.
     pub number: u64,
+    /// The record that changed its status last.
+    pub turned: u64,
+    /// Which requests of the mirror were heard.
+    pub heard: HeardSoFar,
     /// Who wrote last.
     pub generation: Generation,
     /// How often it was taken over, and by whom last.
@@ -114,6 +119,14 @@ pub enum Unsound {
         /// What it should say.
         expected: u64,
     },
+    /// It answers a request of the mirror that was answered before.
+    #[error("record {number} of the journal answers request {request} once more")]
+    HeardTwice {
+        /// The record.
+        number: u64,
+        /// The request.
+        request: RequestId,
+    },
     /// Its generation cannot write any more, or not yet.
     #[error("record {number} of the journal is of generation {generation}, which does not write there")]
     Generation {
@@ -149,6 +162,9 @@ impl RunState {
         self.times.pass(record.at, self.latest);
         (self.number, self.generation) = (record.number, record.generation);
         self.latest = self.latest.max(record.at);
+        if status != self.status {
+            self.turned = record.number;
+        }
         self.status = status;
         if let Some((id, status)) = step {
             self.change_step(id, status, record);
@@ -177,8 +193,12 @@ impl RunState {
             Event::TakenOver(_) => record.generation > self.generation,
             _ => record.generation == self.generation,
         };
-        if is_sound {
-            return Ok(());
+        match &record.heard {
+            Some(heard) if self.heard.has(&heard.id) => {
+                return Err(Unsound::HeardTwice { number: record.number, request: heard.id });
+            }
+            _ if is_sound => return Ok(()),
+            _ => {}
         }
         Err(Unsound::Generation { number: record.number, generation: record.generation })
     }
@@ -210,6 +230,9 @@ impl RunState {
     }
 
     fn take_in(&mut self, record: &Record) {
+        if let Some(heard) = &record.heard {
+            self.heard.take_in(heard);
+        }
         match &record.event {
             Event::Begun(begun) => {
                 self.begun_at = record.at;

@@ -15,6 +15,7 @@ use crate::event::{Act, Again, Begun, Event, Record, TakenOver};
 use crate::folder::{FolderError, RunFolder, Runs, Story};
 use crate::ids::{Generation, RunId};
 use crate::journal::{self, BEGINNING, JournalError, Line, Medium};
+use crate::mirror::reading::read_slot;
 use crate::mirror::ship::{create, last};
 use crate::mirror::{Mirror, Slot};
 use crate::state::RunState;
@@ -103,7 +104,7 @@ fn takeover_line(
 ) -> Result<(Record, Line), RunError> {
     let latest = story.records.last().map(|(record, _)| record.at).unwrap_or_default();
     let at = RunTime::after(house.clock.clone(), latest).now();
-    let record = Record { number: story.number() + 1, generation, at, event: Event::TakenOver(taken) };
+    let record = Record { number: story.number() + 1, generation, at, event: Event::TakenOver(taken), heard: None };
     let line = journal::line(&record, story.chain())?;
     Ok((record, line))
 }
@@ -219,11 +220,7 @@ fn adopt(
     mut chain: Digest,
 ) -> Result<(), RunError> {
     while let Some(bytes) = read(number + 1)? {
-        let text = bytes.strip_suffix(b"\n").unwrap_or(&bytes);
-        let (record, line) = journal::read_line(text, chain).map_err(|what| {
-            let source = format!("slot {} of the mirror is damaged: {what}", number + 1);
-            RunError::Mirror(crate::mirror::MirrorError::new("read the run from its mirror", source))
-        })?;
+        let (record, line) = read_slot(number + 1, &bytes, chain)?;
         folder.adopt(record.generation, &line)?;
         (number, chain) = (record.number, line.chain);
     }

@@ -15,6 +15,7 @@ mod backward;
 mod consent;
 mod forward;
 pub(crate) mod graph;
+mod hearing;
 mod intent;
 mod judge;
 pub(crate) mod moves;
@@ -23,13 +24,14 @@ mod people;
 mod tell;
 pub(crate) mod workers;
 
+pub use hearing::HEAR_EVERY;
 pub use open::{Begin, CONFIRM_WITHIN, Compile, DEFAULT_WIDTH, House};
 pub(crate) use open::{begun, mirror_of, who};
 pub use workers::{Finished, Key, Task, Threads, Workers};
 
 use crate::carry::Stop;
 use crate::error::RunError;
-use crate::event::{Ending, Event, Record};
+use crate::event::{Ending, Event, Heard, Record};
 use crate::folder::RunFolder;
 use crate::journal::{Journal, Line};
 use crate::mirror::ship::Shipper;
@@ -86,6 +88,8 @@ pub struct Executor {
     folder: Option<RunFolder>,
     journal: Journal,
     shipper: Option<Shipper>,
+    /// Who looks for requests in the mirror.
+    listener: Option<hearing::Listener>,
     state: RunState,
     time: RunTime,
     workers: Box<dyn Workers>,
@@ -136,6 +140,7 @@ impl Executor {
             folder,
             journal,
             shipper,
+            listener: None,
             state,
             time,
             workers,
@@ -248,9 +253,19 @@ impl Executor {
     /// Records an event and takes it in. It is durable when this returns, but for an outcome, which nothing rests on
     /// before the next record, or before the executor waits.
     pub(crate) fn record(&mut self, event: Event, observer: &mut dyn Observer) -> Result<(), RunError> {
+        self.record_answer(event, None, observer)
+    }
+
+    /// Records what answers a request, with that request.
+    fn record_answer(
+        &mut self,
+        event: Event,
+        heard: Option<&Heard>,
+        observer: &mut dyn Observer,
+    ) -> Result<(), RunError> {
         self.state.check(&event)?;
         let at = self.time.now();
-        let appended = self.journal.append(at, event);
+        let appended = self.journal.append(at, event, heard.cloned());
         let (record, line) = appended.map_err(|error| self.say_superseded(error))?;
         self.state.apply(&record)?;
         if let Some(step) = record.event.step() {

@@ -1,7 +1,7 @@
 //! How an executor comes to a run: beginning one, resuming one of this machine. (Taking over is in `takeover`.)
 
 use super::graph::Graph;
-use super::{Executor, Parts, Threads, Workers};
+use super::{Executor, HEAR_EVERY, Parts, Threads, Workers};
 use crate::carry::Carriers;
 use crate::error::RunError;
 use crate::escalation::Tells;
@@ -50,6 +50,8 @@ pub struct House {
     pub mirror: Option<Arc<dyn Mirror>>,
     /// So long the mirror has to confirm what may be done once.
     pub confirm_within: Duration,
+    /// How often it is looked for requests in the mirror.
+    pub hear_every: Duration,
     /// By whom people are told what a run waits for them for; nobody is, where there is none.
     pub tells: Option<Tells>,
 }
@@ -67,6 +69,7 @@ impl House {
             width: DEFAULT_WIDTH,
             mirror: None,
             confirm_within: CONFIRM_WITHIN,
+            hear_every: HEAR_EVERY,
             tells: None,
         }
     }
@@ -126,6 +129,7 @@ impl Executor {
             Self::of(Parts { house, graph, folder: Some(folder), journal, shipper, state, workers });
         executor.record(Event::Begun(begun), &mut |_: &Record, _: &RunState| {})?;
         executor.confirm_beginning()?;
+        executor.listen()?;
         executor.candidates =
             executor.graph.forward().filter(|place| executor.is_candidate(*place)).collect();
         Ok(executor)
@@ -189,6 +193,8 @@ impl Executor {
         let parts = Parts { house, graph, folder: Some(folder), journal, shipper, state, workers };
         let mut executor = Self::of(parts);
         executor.note_torn(torn_bytes)?;
+        executor.listen()?;
+        executor.listener.iter().for_each(super::hearing::Listener::wait_for_first_look);
         Ok(executor)
     }
 

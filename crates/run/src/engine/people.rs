@@ -3,7 +3,7 @@
 use super::{Executor, Observer};
 use crate::approval::{NotTaken, Signed};
 use crate::error::RunError;
-use crate::event::{Act, Ended, Event, Outcome, Part, Said};
+use crate::event::{Act, Ended, Event, Heard, Outcome, Part, Said};
 use crate::journal::JournalError;
 use crate::requests::{Request, waiting};
 use crate::status::{RunStatus, StepStatus};
@@ -11,17 +11,21 @@ use lifeboat_base::crashsafe;
 use lifeboat_runbook::{Action, StepId};
 use std::collections::BTreeMap;
 
+/// Nobody's name is longer, in bytes.
+const MAX_NAME_BYTES: usize = 200;
+
 impl Executor {
-    /// Takes what lies in the inbox, and what threads of this process ask.
+    /// Takes what lies in the inbox, what threads of this process ask, and what lies in the mirror.
     pub(super) fn take_requests(&mut self, observer: &mut dyn Observer) -> Result<(), RunError> {
         while let Ok(request) = self.requests.try_recv() {
-            self.take(&request, observer)?;
+            self.take(&request, None, observer)?;
         }
+        self.hear(observer)?;
         let Some(folder) = &self.folder else { return Ok(()) };
         for asked in waiting(&folder.inbox())? {
             match &asked.request {
-                Ok(request) => self.take(request, observer)?,
-                Err(why) => self.refuse("somebody", "something that cannot be read", why, observer)?,
+                Ok(request) => self.take(request, None, observer)?,
+                Err(why) => self.refuse("somebody", "something that cannot be read", why, None, observer)?,
             }
             self.sync(observer)?;
             // After the record: a crash in between asks twice, and what was done already is refused then.
@@ -31,14 +35,20 @@ impl Executor {
         Ok(())
     }
 
-    fn take(&mut self, request: &Request, observer: &mut dyn Observer) -> Result<(), RunError> {
+    /// Does what is asked for, or refuses it. The first record of that names the request, if it is one of the mirror.
+    pub(super) fn take(
+        &mut self,
+        request: &Request,
+        heard: Option<&Heard>,
+        observer: &mut dyn Observer,
+    ) -> Result<(), RunError> {
         let wanted = self.wanted(request).and_then(|event| match self.state.check(&event) {
             Ok(()) => Ok(event),
             Err(illegal) => Err(illegal.to_string()),
         });
         match wanted {
-            Ok(event) => self.record(event, observer)?,
-            Err(why) => return self.refuse(request.by(), &request.what(), &why, observer),
+            Ok(event) => self.record_answer(event, heard, observer)?,
+            Err(why) => return self.refuse(request.by(), &request.what(), &why, heard, observer),
         }
         match request {
             Request::LeaveMirror { by, .. } if matches!(self.state.status, RunStatus::Paused { .. }) => {
@@ -52,22 +62,27 @@ impl Executor {
         }
     }
 
-    fn refuse(
+    pub(super) fn refuse(
         &mut self,
         by: &str,
         what: &str,
         why: &str,
+        heard: Option<&Heard>,
         observer: &mut dyn Observer,
     ) -> Result<(), RunError> {
         let bounded = |text: &str| super::judge::bounded(text);
         let (by, what, why) = (bounded(by), bounded(what), bounded(why));
-        self.record(Event::Refused { by, what, why }, observer)
+        self.record_answer(Event::Refused { by, what, why }, heard, observer)
     }
 
     fn wanted(&mut self, request: &Request) -> Result<Event, String> {
         if request.by().trim().is_empty() {
             return Err("nobody says who asks".to_owned());
         }
+        if request.by().len() > MAX_NAME_BYTES {
+            return Err(format!("a name of more than {MAX_NAME_BYTES} bytes is nobody's"));
+        }
+        let bounded = super::judge::bounded;
         Ok(match request.clone() {
             Request::Approve(signed) => {
                 self.judge_approval(&signed).map_err(|error| error.to_string())?;
@@ -80,10 +95,10 @@ impl Executor {
                 let said = self.said(Said { step, by, reason })?;
                 Event::Settled { step: said.step, done, by: said.by, reason: said.reason }
             }
-            Request::Pause { by, reason } => Event::Paused { by: Some(by), reason },
+            Request::Pause { by, reason } => Event::Paused { by: Some(by), reason: bounded(&reason) },
             Request::Resume { by } => Event::Resumed { by },
             Request::LeaveMirror { by, reason } => self.leave_mirror(by, &reason)?,
-            Request::Abort { by, reason, undo } => Event::AbortAsked { by, reason, undo },
+            Request::Abort { by, reason, undo } => Event::AbortAsked { by, reason: bounded(&reason), undo },
         })
     }
 

@@ -17,7 +17,7 @@ pub use file::FileMedium;
 pub(crate) use read::read_line;
 pub use read::{Line, Reading, read};
 
-use crate::event::{Event, Record};
+use crate::event::{Event, Heard, Record};
 use crate::ids::Generation;
 use lifeboat_base::clock::Timestamp;
 use lifeboat_base::{Hint, hex};
@@ -177,15 +177,20 @@ impl Journal {
         Ok(())
     }
 
-    /// Appends a record. Nothing may be done on the strength of it before [`Journal::sync`].
+    /// Appends a record, with the request that it answers. Nothing may be done on the strength of it before [`Journal::sync`].
     ///
     /// # Errors
     /// Where it may not be there: nothing more can then be appended.
-    pub fn append(&mut self, at: Timestamp, event: Event) -> Result<(Record, Line), JournalError> {
+    pub fn append(
+        &mut self,
+        at: Timestamp,
+        event: Event,
+        heard: Option<Heard>,
+    ) -> Result<(Record, Line), JournalError> {
         if self.is_broken {
             return Err(JournalError::Broken);
         }
-        let record = Record { number: self.number + 1, generation: self.generation, at, event };
+        let record = Record { number: self.number + 1, generation: self.generation, at, event, heard };
         let line = line(&record, self.chain)?;
         // What is about to be done has an outcome, which must find room as well.
         if matches!(record.event, Event::Intent(_)) {

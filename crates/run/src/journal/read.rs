@@ -104,6 +104,7 @@ mod tests {
             generation: Generation::FIRST,
             at: Timestamp::from_secs(1_800_000_000),
             event: Event::Noted { what: format!("number {number}") },
+            heard: None,
         };
         let mut lines = Vec::new();
         for number in 1..=count {

@@ -4,14 +4,18 @@
 //! from its slots alone. Beside them lie the requests of people elsewhere, created once as well; which of them were
 //! heard, the records say. This module deliberately does not know what keeps them: a repository implements [`Mirror`].
 
+mod asking;
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
 mod folder;
 mod memory;
+pub(crate) mod reading;
 pub(crate) mod ship;
 
+pub use asking::LeftRequest;
 pub use folder::FolderMirror;
 pub use memory::MemoryMirror;
+pub use reading::{ExecutedBy, Mirrored};
 
 use crate::ids::{RequestId, RunId};
 use lifeboat_base::Hint;
