@@ -31,9 +31,23 @@ pub fn compile(text: &str) -> Result<Runbook, Faults> {
     }
 }
 
+/// The line with a carriage return that no line feed follows. Markdown, YAML and editors count lines there in different
+/// ways, and a script would have another text than a person sees.
+fn lone_return(text: &str) -> Option<u32> {
+    let bytes = text.as_bytes();
+    let at = (0..bytes.len()).find(|at| bytes[*at] == b'\r' && bytes.get(at + 1) != Some(&b'\n'))?;
+    let before = bytes[..at].iter().filter(|byte| **byte == b'\n').count();
+    Some(u32::try_from(before).map_or(u32::MAX, |before| before.saturating_add(1)))
+}
+
 fn read(text: &str, found: &mut Found) -> Option<Runbook> {
     if text.len() > MAX_BYTES {
         found.fault(1, format!("the document is longer than {MAX_BYTES} bytes"));
+        return None;
+    }
+    if let Some(line) = lone_return(text) {
+        let hint = "Lines end with a line feed, with or without a carriage return before it: some viewers begin a new line there, others none.";
+        found.hinted(line, "a carriage return stands without a line feed", hint);
         return None;
     }
     let document = document::read(text, found);

@@ -5,6 +5,8 @@ use lifeboat_runbook::compile;
 
 /// What is replaced by what in a sound runbook, and a part of what is then said.
 const FAULTS: &[(&str, &str, &str)] = &[
+    // Lines
+    ("needs=gone,", "needs=gone,\r", "a carriage return stands without a line feed"),
     // Names
     ("step=gone ", "step=Gone ", "is no name of a step"),
     ("step=gone ", "step=none ", "is no name of a step"),
