@@ -152,7 +152,23 @@ impl<'t, 'f> Walk<'t, 'f> {
     fn words(&mut self, range: Range<usize>, text: &str) {
         match &mut self.block {
             Some(block) => block.body.push_str(text),
-            None => self.inline.push((range, text.to_owned())),
+            None => {
+                self.unfenced(range.start);
+                self.inline.push((range, text.to_owned()));
+            }
+        }
+    }
+
+    /// A fence of backticks with another one behind it opens no block (CommonMark 0.31.2, 4.5): its lines are prose, and
+    /// the fence that should end it begins a block, which holds everything up to the next one.
+    fn unfenced(&mut self, start: usize) {
+        let line = self.text[start..].lines().next().unwrap_or_default();
+        if line.starts_with("```") && line.contains("step=") {
+            self.found.hinted(
+                self.lines.line(start),
+                "a backtick behind a fence of backticks: the block is none",
+                "Leave backticks out of its attributes, or write its fences as `~~~`.",
+            );
         }
     }
 
@@ -396,6 +412,8 @@ mod tests {
             ("```bash {needs=a}\nls\n```", "no name"),
             ("```bash {step=a} x\nls\n```", "behind the attributes"),
             ("```bash {step=a}\nls\n", "does not end"),
+            ("```bash {step=a title=\"see `b`\"}\nls\n```\n\n```bash {step=c}\nls\n```", "a backtick behind"),
+            ("1. a\n   ```bash {step=a title=\"see `b`\"}\n   ls\n   ```", "a backtick behind"),
             ("- [] a", "checklist"),
             ("- [ ]a", "checklist"),
             ("- [ ] a {step=b} c", "at the end"),

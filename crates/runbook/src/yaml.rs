@@ -66,7 +66,9 @@ pub(crate) fn parse(text: &str) -> Result<Node, (u32, String)> {
         with_snippet: false,
     };
     let mut root = serde_saphyr::from_str_with_options::<Node>(text, options).map_err(|error| {
-        let line = error.location().map_or(1, |place| line_of(place.line()));
+        // YAML begins a line at a lone carriage return as well, so that it may count more of them than there are.
+        let last = u32::try_from(text.lines().count()).unwrap_or(u32::MAX);
+        let line = error.location().map_or(1, |place| line_of(place.line()).min(last));
         (line, "the front matter is no YAML that can be read; a key may stand there twice".to_owned())
     })?;
     as_written(&mut root, text);
@@ -177,6 +179,12 @@ mod tests {
         assert_eq!(one, "1.10");
         let Value::Table(inner) = &items[1].value else { panic!() };
         assert!(matches!(&inner[0].2.value, Value::Text(truth) if truth == "true"));
+    }
+
+    #[test]
+    fn a_lone_carriage_return_makes_no_line_that_is_not_there() {
+        let (line, _) = parse("a: 1\r\r\r\r\rb: [\n").unwrap_err();
+        assert_eq!(line, 1);
     }
 
     #[test]

@@ -77,13 +77,15 @@ fn data_is_looked_at_before_it_is_put_in_place() {
 #[test]
 fn practice_waits_for_a_person() {
     let runbook = named("practice.md");
+    let last = runbook.steps.iter().rfind(|step| step.role == Role::Forward).unwrap();
+    assert_eq!(last.id.as_str(), "once-only", "the line is counted in the end");
     let at = runbook.steps.iter().position(|step| matches!(step.action, Action::Person { .. })).unwrap();
     let changes: Vec<_> = runbook
         .forward()
         .filter(|step| !step.is_check && step.id.as_str() != "prepare")
         .filter(|step| !matches!(step.action, Action::Person { .. }))
         .collect();
-    assert!(changes.len() >= 4);
+    assert!(changes.len() >= 3);
     for step in changes {
         let place = runbook.steps.iter().position(|own| own.id == step.id).unwrap();
         assert!(place > at, "{} does not wait", step.id);
