@@ -131,14 +131,16 @@ impl Standing {
         let is_over = |step: &&Step| state.status_of(&step.id).is_over();
         let times = state.times(now);
         let known = |step: &StepId| state.steps.get(step);
+        let waiting = waiting(state, runbook);
+        let is_needed = !waiting.is_empty() || state.stopped_itself.is_some();
         Self {
             status: state.status,
             reason: state.reason.clone(),
             current: runbook.steps.iter().filter_map(|step| under_way(step, known(&step.id)?)).collect(),
             next: next(state, runbook),
-            waiting: waiting(state, runbook),
+            nobody_to_tell: state.tellings.nobody().filter(|_| is_needed).map(str::to_owned),
+            waiting,
             told: state.tellings.shown(|about| is_awaited(state, about)),
-            nobody_to_tell: state.tellings.nobody().map(str::to_owned),
             irrevocable: runbook
                 .steps
                 .iter()

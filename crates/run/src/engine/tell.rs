@@ -312,8 +312,7 @@ fn covers(newer: &Telling, older: &Telling) -> bool {
     older.about.iter().all(|about| newer.about.iter().any(|other| other.record == about.record))
 }
 
-const NOBODY: &str =
-    "the plan has no channel that takes such messages, and no mail server to write to a contact by";
+const NOBODY: &str = "no channel of the plan takes such messages";
 const ENOUGH: &str = "this run has told people so often that it tells nobody any more";
 const SETTLED: &str = "it was settled before it arrived";
 const NEWER: &str = "a newer message says it as well";

@@ -54,6 +54,8 @@ pub struct Stage {
     pub who: BTreeSet<String>,
     /// What else the plan says that is done.
     pub actions: Vec<String>,
+    /// Whether it only tells everybody once more.
+    pub is_reminder: bool,
 }
 
 /// Sends messages. Each call may take as long as it likes: it is made on a thread of its own.
@@ -237,6 +239,7 @@ impl Escalation {
             after: last.saturating_add(self.remind.saturating_mul(count)),
             who: everybody.clone(),
             actions: Vec::new(),
+            is_reminder: true,
         });
         stages.into_values().chain(reminders).collect()
     }
@@ -255,7 +258,7 @@ impl Escalation {
 }
 
 fn stage(after: Duration, whom: Option<&String>) -> Stage {
-    Stage { after, who: whom.into_iter().cloned().collect(), actions: Vec::new() }
+    Stage { after, who: whom.into_iter().cloned().collect(), ..Stage::default() }
 }
 
 fn stage_of(who: BTreeSet<String>) -> Stage {

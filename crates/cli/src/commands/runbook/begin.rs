@@ -1,6 +1,6 @@
 //! Beginning a run, and going on with one.
 
-use super::{drive, failed, find, house, mirror, mirror_in_time, of_run, person, pinned, read, runs};
+use super::{drive, failed, find, house, mirror, mirror_in_time, of_run, person, pinned, read, runs, tell};
 use crate::args::{ResumeArgs, RunArgs, whole};
 use crate::context::Context;
 use crate::failure::{Failure, Outcome};
@@ -21,7 +21,7 @@ pub(super) fn run(context: &Context, args: &RunArgs) -> Result<Outcome, Failure>
         // Nobody does anything.
         return look(context, &runbook, &inputs, &house(context, "", args.drive.width)?);
     }
-    let house = house(context, &person(args.drive.by.as_deref())?, args.drive.width)?;
+    let house = tell::telling(context, house(context, &person(args.drive.by.as_deref())?, args.drive.width)?);
     let since = args.since.as_deref().map(|text| time(context, text)).transpose()?;
     let house = House { mirror: if args.mirror { Some(mirror(context)?) } else { None }, ..house };
     let begin = Begin { document: text.into_bytes(), runbook: runbook.clone(), inputs, since, rto: None };
@@ -31,7 +31,7 @@ pub(super) fn run(context: &Context, args: &RunArgs) -> Result<Outcome, Failure>
 
 pub(super) fn resume(context: &Context, args: &ResumeArgs) -> Result<Outcome, Failure> {
     let who = person(args.drive.by.as_deref())?;
-    let mut house = house(context, &who, args.drive.width)?;
+    let mut house = tell::telling(context, house(context, &who, args.drive.width)?);
     let (run, folder) = meant(context, args)?;
     house.mirror = match folder {
         None => Some(mirror(context)?),
@@ -124,8 +124,18 @@ fn look(
     house: &House,
 ) -> Result<Outcome, Failure> {
     let found = dry_run(runbook, inputs, house);
-    let json = || serde_json::to_value(&found).unwrap_or_default();
-    context.output.result(json, |text| say(runbook, &found, text))?;
+    let telling = tell::foreseen(context, runbook);
+    let json = || {
+        let mut document = serde_json::to_value(&found).unwrap_or_default();
+        if let Some(document) = document.as_object_mut() {
+            document.insert("telling".to_owned(), serde_json::to_value(&telling).unwrap_or_default());
+        }
+        document
+    };
+    context.output.result(json, |text| {
+        say(runbook, &found, text)?;
+        tell::say(&telling, text)
+    })?;
     Ok(if found.findings.is_empty() { Outcome::Done } else { Outcome::Failed })
 }
 

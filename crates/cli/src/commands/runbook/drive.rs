@@ -93,6 +93,7 @@ fn go_on(
         let mut observer = |record: &Record, state: &RunState| shown.saw(record, state);
         let rest = executor.drive(Until::PeopleAreNeeded, &mut observer)?;
         if matches!(rest, Rest::Ended(_)) || args.no_wait || stop.load(Ordering::Relaxed) {
+            executor.finish_telling(&mut observer)?;
             return Ok(rest);
         }
         shown.show(&executor.standing());

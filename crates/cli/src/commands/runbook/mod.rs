@@ -6,6 +6,7 @@ mod drive;
 mod mirror;
 mod screen;
 mod show;
+mod tell;
 
 use mirror::{mirror, mirror_in_time};
 
