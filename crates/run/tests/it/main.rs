@@ -4,6 +4,7 @@
 #![expect(clippy::disallowed_methods, reason = "what tests write need not outlive them")]
 
 mod any_runbook;
+mod asks;
 mod backward;
 mod consent;
 mod forward;
