@@ -6,6 +6,7 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
 mod damage;
+mod deaths;
 mod deploy;
 mod disks;
 mod evidence;
@@ -15,16 +16,20 @@ mod init;
 mod input;
 mod kills;
 mod lint;
+mod machines;
 mod notify;
 mod objectives;
 mod outputs;
 mod place;
 mod postgres;
+mod practice;
+mod races;
 mod recoveries;
 mod rehearsal;
 mod remote;
 mod runbook;
 mod serve;
+mod silent;
 mod spool;
 mod status;
 mod together;

@@ -1,6 +1,7 @@
 //! The recovery procedures of `plans/aragora/runbooks`, carried out against real stores that are really broken, by
 //! people who agree and confirm; once through, and killed again and again on the way.
 
+use crate::deaths::Deaths;
 use crate::place::{PROGRAM, Place, Ran};
 use crate::postgres::Following;
 use lifeboat_postgres_server::testing::{TestCluster, test_installation};
@@ -17,37 +18,49 @@ const PERSON: &str = "cora";
 const MOST_PROCESSES: usize = 200;
 
 /// Who types, and where.
-struct Crew<'a> {
-    command: &'a dyn Fn(&[&str]) -> Command,
-    key: String,
+pub(crate) struct Crew<'a> {
+    pub(crate) command: &'a dyn Fn(&[&str]) -> Command,
+    pub(crate) key: String,
     /// Steps that people had to say something about since nobody knew what had become of them.
-    settled: Vec<String>,
+    pub(crate) settled: Vec<String>,
+    /// Where a restore puts what it restores: of one that was killed, people put it aside.
+    pub(crate) beside: Option<PathBuf>,
 }
 
 impl<'a> Crew<'a> {
     /// Adds a person with a key to a plan.
-    fn new(command: &'a dyn Fn(&[&str]) -> Command, key: &str, plan: &mut String) -> Self {
+    pub(crate) fn new(command: &'a dyn Fn(&[&str]) -> Command, key: &str, plan: &mut String) -> Self {
         let made = Ran::of(&mut command(&["runbook", "key", key, "--json"])).expect(0);
         let made: Value = serde_json::from_str(&made.stdout).unwrap();
         let public = made["public_key"].as_str().unwrap();
         *plan += &format!(
             "[people.{PERSON}]\nroles = [\"incident commander\", \"communications\"]\nkeys = [\"{public}\"]\n"
         );
-        Self { command, key: format!("file:{key}"), settled: Vec::new() }
+        Self { command, key: format!("file:{key}"), settled: Vec::new(), beside: None }
     }
 
-    fn ran(&self, arguments: &[&str]) -> Ran {
+    pub(crate) fn ran(&self, arguments: &[&str]) -> Ran {
         Ran::of(&mut (self.command)(arguments))
     }
 
-    fn json(&self, arguments: &[&str]) -> Value {
+    pub(crate) fn json(&self, arguments: &[&str]) -> Value {
         let ran = self.ran(&[arguments, &["--json"]].concat()).expect(0);
         serde_json::from_str(&ran.stdout).unwrap()
     }
 
-    /// Begins a run, and does what it asks of people until it is over. `failpoints` are armed in every process that
-    /// carries it out.
-    fn recover(&mut self, runbook: &str, inputs: &[String], failpoints: &str) -> Value {
+    /// Begins a run, and does what it asks of people until it is over. Nobody kills its executors.
+    fn recover(&mut self, runbook: &str, inputs: &[String]) -> Value {
+        self.recover_killed(runbook, inputs, &mut |_, _| String::new())
+    }
+
+    /// The same, with failpoints armed in each process that carries it out: by what the one before it left, and
+    /// whether that was killed.
+    fn recover_killed(
+        &mut self,
+        runbook: &str,
+        inputs: &[String],
+        arm: &mut dyn FnMut(&Value, bool) -> String,
+    ) -> Value {
         let path =
             PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../plans/aragora/runbooks").join(runbook);
         let file = std::fs::read_to_string(path).unwrap();
@@ -58,27 +71,25 @@ impl<'a> Crew<'a> {
         let mut command = (self.command)(&begin);
         let folder = command.get_current_dir().unwrap().join("runbook.md");
         write_for_all(&folder, &file);
-        let mut ran = Ran::of(command.env("LIFEBOAT_FAILPOINTS", failpoints));
+        let mut ran = Ran::of(command.env("LIFEBOAT_FAILPOINTS", arm(&Value::Null, false)));
         for _ in 0..MOST_PROCESSES {
             let runs = self.json(&["runbook", "list"]);
             let run = runs[0]["run"].as_str().unwrap_or_else(|| panic!("it was not begun: {ran}"));
             let shown = self.json(&["runbook", "show", run]);
-            if shown["standing"]["status"]["is"] == "ended" || shown["standing"]["status"] == "ended" {
+            if shown["standing"]["status"]["is"] == "ended" {
                 return shown;
             }
             assert!(ran.signal == Some(9) || ran.code == Some(4), "{ran}\n{shown:#}");
             self.answer(run, &shown);
+            let failpoints = arm(&shown, ran.signal == Some(9));
             let resume = ["runbook", "resume", run, "--by", PERSON, "--no-wait"];
             ran = Ran::of((self.command)(&resume).env("LIFEBOAT_FAILPOINTS", failpoints));
-            if ran.code == Some(0) {
-                return self.json(&["runbook", "show", run]);
-            }
         }
         panic!("it is never over: {ran}");
     }
 
     /// Does what the run waits for.
-    fn answer(&mut self, run: &str, shown: &Value) {
+    pub(crate) fn answer(&mut self, run: &str, shown: &Value) {
         for waiting in shown["standing"]["waiting"].as_array().unwrap() {
             let step = waiting["step"].as_str().unwrap_or_default();
             let by = ["--by", PERSON];
@@ -89,15 +100,22 @@ impl<'a> Crew<'a> {
                     let with = ["--with", &self.key, "--yes"];
                     self.ran(&[&["runbook", "approve", run, block][..], &by, &with].concat()).expect(0);
                 }
-                "unknown" => {
-                    // Killed right behind its intent: it was not begun.
-                    let said = ["--not-done", "--reason", "its process was killed before it began"];
-                    self.ran(&[&["runbook", "settle", run, step][..], &by, &said].concat()).expect(0);
-                    self.settled.push(step.to_owned());
-                }
+                "unknown" => self.settle(run, step),
                 _ => panic!("{shown:#}"),
             }
         }
+    }
+
+    /// Killed behind its intent a step was not begun; what a restore had made before it was killed is put aside.
+    fn settle(&mut self, run: &str, step: &str) {
+        let mut reason = "its process was killed before it began";
+        if let Some(beside) = self.beside.as_ref().filter(|beside| beside.exists()) {
+            std::fs::rename(beside, format!("{}.half.{}", beside.display(), self.settled.len())).unwrap();
+            reason = "its process was killed, and what it had made is put aside";
+        }
+        let said = ["--by", PERSON, "--not-done", "--reason", reason];
+        self.ran(&[&["runbook", "settle", run, step][..], &said].concat()).expect(0);
+        self.settled.push(step.to_owned());
     }
 }
 
@@ -186,7 +204,7 @@ fn a_broken_sqlite_database_is_recovered_from_its_snapshot() {
     let command = |arguments: &[&str]| mound.place.command(arguments);
     let mut crew = Crew::new(&command, "cora.key", &mut plan);
     mound.place.write("lifeboat.toml", plan);
-    let shown = crew.recover("sqlite-snapshot.md", &mound.inputs, "");
+    let shown = crew.recover("sqlite-snapshot.md", &mound.inputs);
     mound.assert_is_back();
     assert_split(&shown, &["detect", "decide", "approve", "execute", "verify", "traffic"]);
     assert!(crew.settled.is_empty(), "{:?}", crew.settled);
@@ -200,7 +218,10 @@ fn a_recovery_whose_executor_is_killed_again_and_again_ends_well() {
     let command = |arguments: &[&str]| mound.place.command(arguments);
     let mut crew = Crew::new(&command, "cora.key", &mut plan);
     mound.place.write("lifeboat.toml", plan);
-    let shown = crew.recover("sqlite-snapshot.md", &mound.inputs, "run::synced=2*kill");
+    let shown = {
+        let mut arm = |_: &Value, _| "run::synced=2*kill".to_owned();
+        crew.recover_killed("sqlite-snapshot.md", &mound.inputs, &mut arm)
+    };
     mound.assert_is_back();
     let records = shown["records"].as_array().unwrap();
     let swaps = |record: &&Value| {
@@ -221,9 +242,9 @@ struct Database {
 }
 
 impl Database {
-    /// With a copy of the program that the server's user can reach, and everything in that user's name.
-    fn new() -> Option<Self> {
-        let cluster = TestCluster::start(&test_installation(15)?);
+    /// With a copy of the program that the server's user can reach, a plan, and everything in that user's name.
+    fn new(major: u32) -> Option<Self> {
+        let cluster = TestCluster::start(&test_installation(major)?);
         let place = Place::new();
         std::fs::copy(PROGRAM, place.path("lifeboat")).unwrap();
         std::fs::set_permissions(place.root(), std::fs::Permissions::from_mode(0o755)).unwrap();
@@ -240,6 +261,10 @@ impl Database {
             "create table users (id int primary key); insert into users select generate_series(1, 500)",
         );
         database.cluster.identity().own(database.place.root()).unwrap();
+        let mut plan = format!("[datasets.database]\nstore = \"{}\"\n", database.cluster.url("postgres"));
+        let command = |arguments: &[&str]| database.command(arguments);
+        Crew::new(&command, "cora.key", &mut plan);
+        write_for_all(&database.place.path("lifeboat.toml"), &plan);
         Some(database)
     }
 
@@ -259,14 +284,46 @@ impl Database {
         command
     }
 
-    fn inputs(&self) -> Vec<String> {
-        let beside = self.cluster.place().join("restored").display().to_string();
+    fn beside(&self) -> PathBuf {
+        self.cluster.place().join("restored")
+    }
+
+    fn inputs(&self, more: &str) -> Vec<String> {
         vec![
             format!("data={}", self.cluster.data().display()),
-            format!("beside={beside}"),
+            format!("beside={}", self.beside().display()),
             "name=postgres".to_owned(),
             "at_least=500".to_owned(),
+            more.to_owned(),
         ]
+    }
+
+    /// The inputs of a recovery to the instant before somebody deleted everything.
+    fn harmed(&mut self) -> Vec<String> {
+        let mut following =
+            Following::begin(&mut self.command(&["follow", "database", "--json", "--gather", "10ms"]));
+        following.until(|event| event["event"] == "snapshot-taken");
+        let good =
+            self.cluster.psql("insert into users select generate_series(501, 600); select clock_timestamp()");
+        let good = good.lines().last().unwrap().trim().replace(' ', "T");
+        self.cluster.psql("delete from users");
+        self.cluster.wait_for(
+            "select coalesce(bool_or(flush_lsn >= pg_current_wal_lsn()), false) from pg_stat_replication",
+            "t",
+        );
+        following.stop();
+        self.break_it();
+        self.inputs(&format!("target={good}"))
+    }
+
+    /// The inputs of a recovery from a snapshot.
+    fn saved(&mut self) -> Vec<String> {
+        let backup = Ran::of(&mut self.command(&["backup", "database", "--json"])).expect(0);
+        let backup: Value = serde_json::from_str(&backup.stdout).unwrap();
+        let snapshot = backup["backups"][0]["snapshot"].as_str().unwrap_or_else(|| panic!("{backup:#}"));
+        self.cluster.psql("insert into users values (1000)");
+        self.break_it();
+        self.inputs(&format!("snapshot={snapshot}"))
     }
 
     /// The whole directory is no cluster any more.
@@ -277,73 +334,144 @@ impl Database {
         }
     }
 
+    fn crew<'a>(&self, command: &'a dyn Fn(&[&str]) -> Command) -> Crew<'a> {
+        let key = format!("file:{}", self.place.path("cora.key").display());
+        Crew { command, key, settled: Vec::new(), beside: Some(self.beside()) }
+    }
+
+    fn recovered(&self, runbook: &str, inputs: &[String]) -> Value {
+        let command = |arguments: &[&str]| self.command(arguments);
+        let mut crew = self.crew(&command);
+        let shown = crew.recover(runbook, inputs);
+        assert!(crew.settled.is_empty(), "{:?}", crew.settled);
+        shown
+    }
+
+    /// Its executor dies in every step: behind the intent's record, behind the act, and behind the outcome's record.
+    #[expect(clippy::print_stderr, reason = "how often it died is what the test shows")]
+    fn recovered_though_killed(&self, runbook: &str, inputs: &[String]) -> Value {
+        let command = |arguments: &[&str]| self.command(arguments);
+        let mut crew = self.crew(&command);
+        // The cluster does not run: there is nothing to fence.
+        let mut deaths = Deaths::new(&["fence"]);
+        let shown = crew.recover_killed(runbook, inputs, &mut |shown, was_killed| {
+            if was_killed {
+                deaths.died(shown);
+            }
+            deaths.arm(shown)
+        });
+        deaths.assert_everywhere(&steps_of(&shown));
+        eprintln!("{runbook}: {} processes, killed at {} moments of steps", deaths.processes, deaths.count());
+        assert_eq!(crew.settled, ["restore", "restore"], "people decide about what may be done once alone");
+        self.assert_once(&shown);
+        shown
+    }
+
+    /// What the journal and the server say of what may be done once.
+    fn assert_once(&self, shown: &Value) {
+        for step in ["try", "fence", "promote", "swap", "start"] {
+            assert!(done(shown, step) <= 1, "{step}: {shown:#}");
+        }
+        assert_eq!(done(shown, "restore"), 1);
+        let promoted = done(shown, "promote");
+        let logged = |path: String, what: &str| {
+            std::fs::read_to_string(&path).unwrap().lines().filter(|line| line.contains(what)).count()
+        };
+        let (beside, data) = (self.beside().display().to_string(), self.cluster.data().display().to_string());
+        assert_eq!(logged(format!("{beside}.log"), "starting PostgreSQL"), 1, "it was started beside once");
+        assert_eq!(logged(format!("{beside}.log"), "received promote request"), promoted);
+        assert_eq!(
+            logged(format!("{data}.log"), "starting PostgreSQL"),
+            1,
+            "it was started in its place once"
+        );
+        assert_eq!(self.cluster.psql("select timeline_id from pg_control_checkpoint()"), "2");
+        // What a killed restore had made was put aside once by a person; it was swapped once.
+        let folders = self.beside().parent().unwrap().read_dir().unwrap();
+        let mut names: Vec<String> =
+            folders.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        names.retain(|name| name.starts_with("restored.") || name.ends_with(".broken"));
+        names.sort();
+        assert_eq!(names, ["data.broken", "restored.half.1", "restored.log"]);
+    }
+
     fn users(&self) -> String {
         self.cluster.psql("select count(*), pg_is_in_recovery() from users")
     }
 }
 
+/// The steps of a run that no person carries out, in the order of their first intents.
+fn steps_of(shown: &Value) -> Vec<String> {
+    let records = shown["records"].as_array().unwrap();
+    let events = || records.iter().map(|record| &record["event"]);
+    let is_of_people = |step: &str| {
+        events().any(|event| event["is"] == "outcome" && event["step"] == step && event["by"].is_string())
+    };
+    let mut steps: Vec<String> = Vec::new();
+    for event in events().filter(|event| event["is"] == "intent") {
+        let step = event["step"].as_str().unwrap();
+        if steps.iter().all(|known| known != step) && !is_of_people(step) {
+            steps.push(step.to_owned());
+        }
+    }
+    steps
+}
+
+/// So often the journal says that a step was done.
+fn done(shown: &Value, step: &str) -> usize {
+    let is_done = |record: &&Value| {
+        let event = &record["event"];
+        event["is"] == "outcome" && event["step"] == step && event["result"]["ended"] == "done"
+    };
+    shown["records"].as_array().unwrap().iter().filter(is_done).count()
+}
+
 impl Drop for Database {
     fn drop(&mut self) {
         // The server that the runbook started is nobody's child.
-        let mut stop = self.cluster.command("pg_ctl");
-        let _ = stop.args(["-m", "immediate", "stop", "-D"]).arg(self.cluster.data()).output();
+        for place in [self.cluster.data().to_owned(), self.beside()] {
+            let mut stop = self.cluster.command("pg_ctl");
+            let _ = stop.args(["-m", "immediate", "stop", "-D"]).arg(place).output();
+        }
     }
 }
 
+const PARTS: [&str; 6] = ["detect", "decide", "approve", "execute", "verify", "traffic"];
+
 #[test]
 fn a_broken_cluster_is_recovered_to_a_point_in_time() {
-    let Some(mut database) = Database::new() else { return };
-    let mut plan = format!("[datasets.database]\nstore = \"{}\"\n", database.cluster.url("postgres"));
-    {
-        let command = |arguments: &[&str]| database.command(arguments);
-        Crew::new(&command, "cora.key", &mut plan);
-    }
-    write_for_all(&database.place.path("lifeboat.toml"), &plan);
-    let mut following =
-        Following::begin(&mut database.command(&["follow", "database", "--json", "--gather", "10ms"]));
-    following.until(|event| event["event"] == "snapshot-taken");
-    let good =
-        database.cluster.psql("insert into users select generate_series(501, 600); select clock_timestamp()");
-    let good = good.lines().last().unwrap().trim().replace(' ', "T");
-    database.cluster.psql("delete from users");
-    database.cluster.wait_for(
-        "select coalesce(bool_or(flush_lsn >= pg_current_wal_lsn()), false) from pg_stat_replication",
-        "t",
-    );
-    following.stop();
-    database.break_it();
-    let mut inputs = database.inputs();
-    inputs.push(format!("target={good}"));
-    let command = |arguments: &[&str]| database.command(arguments);
-    let key = database.place.path("cora.key").display().to_string();
-    let mut crew = Crew { command: &command, key: format!("file:{key}"), settled: Vec::new() };
-    let shown = crew.recover("postgres-point-in-time.md", &inputs, "");
+    let Some(mut database) = Database::new(15) else { return };
+    let inputs = database.harmed();
+    let shown = database.recovered("postgres-point-in-time.md", &inputs);
     assert_eq!(database.users(), "600|f", "everything up to the harm, and nothing of it");
-    assert_split(&shown, &["detect", "decide", "approve", "execute", "verify", "traffic"]);
+    assert_split(&shown, &PARTS);
     let kept = PathBuf::from(format!("{}.broken", database.cluster.data().display()));
     assert!(kept.is_dir(), "the broken one is kept");
 }
 
 #[test]
 fn a_broken_cluster_is_recovered_from_a_snapshot() {
-    let Some(mut database) = Database::new() else { return };
-    let mut plan = format!("[datasets.database]\nstore = \"{}\"\n", database.cluster.url("postgres"));
-    {
-        let command = |arguments: &[&str]| database.command(arguments);
-        Crew::new(&command, "cora.key", &mut plan);
-    }
-    write_for_all(&database.place.path("lifeboat.toml"), &plan);
-    let backup = Ran::of(&mut database.command(&["backup", "database", "--json"])).expect(0);
-    let backup: Value = serde_json::from_str(&backup.stdout).unwrap();
-    let snapshot = backup["backups"][0]["snapshot"].as_str().unwrap_or_else(|| panic!("{backup:#}"));
-    database.cluster.psql("insert into users values (1000)");
-    database.break_it();
-    let mut inputs = database.inputs();
-    inputs.push(format!("snapshot={snapshot}"));
-    let command = |arguments: &[&str]| database.command(arguments);
-    let key = database.place.path("cora.key").display().to_string();
-    let mut crew = Crew { command: &command, key: format!("file:{key}"), settled: Vec::new() };
-    let shown = crew.recover("postgres-snapshot.md", &inputs, "");
+    let Some(mut database) = Database::new(15) else { return };
+    let inputs = database.saved();
+    let shown = database.recovered("postgres-snapshot.md", &inputs);
     assert_eq!(database.users(), "500|f");
-    assert_split(&shown, &["detect", "decide", "approve", "execute", "verify", "traffic"]);
+    assert_split(&shown, &PARTS);
+}
+
+#[test]
+fn a_recovery_to_a_point_in_time_that_is_killed_in_every_step_ends_well() {
+    let Some(mut database) = Database::new(15) else { return };
+    let inputs = database.harmed();
+    let shown = database.recovered_though_killed("postgres-point-in-time.md", &inputs);
+    assert_eq!(database.users(), "600|f");
+    assert_split(&shown, &PARTS);
+}
+
+#[test]
+fn a_recovery_from_a_snapshot_that_is_killed_in_every_step_ends_well() {
+    let Some(mut database) = Database::new(15) else { return };
+    let inputs = database.saved();
+    let shown = database.recovered_though_killed("postgres-snapshot.md", &inputs);
+    assert_eq!(database.users(), "500|f");
+    assert_split(&shown, &PARTS);
 }
