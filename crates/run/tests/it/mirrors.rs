@@ -348,15 +348,16 @@ fn who_goes_on_without_the_mirror_stops_when_it_answers_that_somebody_else_did()
     other.wait_until_held();
     gate.let_go();
     assert!(matches!(driving.join().unwrap(), Err(RunError::TakenOver { .. })));
-    other.let_go();
-    assert_eq!(taking.join().unwrap().unwrap(), Rest::Ended(Ending::Done));
-    // What was recorded of going on without the mirror has arrived in it: whoever takes over has to state something.
+    // What was recorded of going on without the mirror arrives in it: whoever takes over has to state something.
+    wait_for_slot(&mirror, &run, 4);
     let third = tempfile::tempdir().unwrap();
     let house = with(&other, mirrored(&mirror.from_elsewhere()));
     let over = Executor::take_over(&Runs::within(third.path()), &run, house, &compile_bytes, None);
     assert!(
         matches!(&over, Err(RunError::StatementNeeded { why }) if why == "the run goes on without its mirror")
     );
+    other.let_go();
+    assert_eq!(taking.join().unwrap().unwrap(), Rest::Ended(Ending::Done));
 }
 
 /// An executor of this machine hangs, and the mirror is silent as well.
