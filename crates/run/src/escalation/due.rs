@@ -74,7 +74,9 @@ pub(crate) fn settled(
 ) -> BTreeMap<BTreeSet<Recipient>, Vec<About>> {
     let mut due: BTreeMap<BTreeSet<Recipient>, Vec<About>> = BTreeMap::new();
     for about in tellings.open() {
-        if awaited.iter().any(|one| one.record == about.record) || comes_back(&about.what) {
+        // What is waited for anew of the same step is told as that.
+        let waits = |one: &Awaited| one.record == about.record || one.what.step() == about.what.step();
+        if awaited.iter().any(waits) || comes_back(&about.what) {
             continue;
         }
         let whom = tellings.to_be_told_that_settled(about.record);
@@ -218,6 +220,7 @@ mod tests {
             run.tell(&[awaited(7, 0)], now, &[]);
         }
         let anew = [awaited(20, 3600)];
+        assert_eq!(run.settle(&anew, 3600), [""; 0]);
         assert_eq!(
             run.tell(&anew, 3600, &[]),
             ["ann", "bob"],

@@ -13,6 +13,7 @@ mod kills;
 mod mirrors;
 mod requests;
 mod scripts;
+mod telling;
 
 use lifeboat_run::{
     Begin, Executor, Given, House, Record, Rest, RunError, RunId, RunState, Runs, StepStatus, Until,
