@@ -14,7 +14,8 @@ const _: () =
 #[derive(Clone, Debug)]
 pub struct RepositoryMirror {
     repository: Arc<Repository>,
-    signer: Signer,
+    /// None for whoever only reads.
+    signer: Option<Signer>,
 }
 
 impl RepositoryMirror {
@@ -23,7 +24,16 @@ impl RepositoryMirror {
     /// # Errors
     /// Where this host has none that may write.
     pub fn new(repository: &Arc<Repository>) -> Result<Self, RepositoryError> {
-        Ok(Self { signer: repository.writer()?, repository: repository.clone() })
+        Ok(Self { signer: Some(repository.writer()?), repository: repository.clone() })
+    }
+
+    /// To look at runs: nothing can be created, and this host needs no key that may write.
+    pub fn for_reading(repository: &Arc<Repository>) -> Self {
+        Self { signer: None, repository: repository.clone() }
+    }
+
+    fn signer(&self, operation: &'static str) -> Result<&Signer, MirrorError> {
+        self.signer.as_ref().ok_or_else(|| MirrorError::new(operation, "it was opened to be read"))
     }
 }
 
@@ -51,7 +61,7 @@ impl Mirror for RepositoryMirror {
     fn create(&self, slot: &Slot, bytes: &[u8]) -> Result<Created, MirrorError> {
         const DOING: &str = "mirror a record of the run";
         let run = name(&slot.run)?;
-        let creation = self.repository.create_run_record(&self.signer, &run, record(slot), bytes);
+        let creation = self.repository.create_run_record(self.signer(DOING)?, &run, record(slot), bytes);
         match creation.map_err(failed(DOING))? {
             RunRecordCreation::Created => Ok(Created::Created),
             RunRecordCreation::Taken(Some(there)) => Ok(Created::Taken(there.bytes)),
@@ -81,7 +91,7 @@ impl Mirror for RepositoryMirror {
     fn leave(&self, run: &RunId, id: &RequestId, bytes: &[u8]) -> Result<(), MirrorError> {
         const DOING: &str = "leave a request in the repository";
         let id = ids::RequestId(id.0);
-        let left = self.repository.leave_run_request(&self.signer, &name(run)?, &id, bytes);
+        let left = self.repository.leave_run_request(self.signer(DOING)?, &name(run)?, &id, bytes);
         if left.map_err(failed(DOING))? {
             return Ok(());
         }

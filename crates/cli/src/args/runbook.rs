@@ -18,6 +18,9 @@ pub(crate) enum RunbookCommand {
         /// A runbook's file, or the name of a run
         #[arg(value_name = "FILE|RUN", value_hint = ValueHint::FilePath)]
         what: String,
+        /// The run as the repository has it, also where this machine has it too
+        #[arg(long)]
+        mirrored: bool,
     },
     /// Carry out a runbook
     ///
@@ -114,6 +117,9 @@ pub(crate) struct OfRun {
     /// Who you are, as the plan calls you
     #[arg(long, env = "LIFEBOAT_PERSON", value_name = "NAME")]
     pub(crate) by: Option<String>,
+    /// Say it through the repository, also where this machine has the run: another one executes it now
+    #[arg(long)]
+    pub(crate) mirrored: bool,
 }
 
 /// A step of a run, and who speaks.

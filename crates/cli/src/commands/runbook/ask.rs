@@ -1,7 +1,9 @@
-//! What people say about a run that another process executes: left in its inbox, and taken from there by whoever
-//! executes the run now or next.
+//! What people say about a run that another process executes: left in its inbox, or in the repository where another
+//! machine executes it, and taken from there by whoever executes the run now or next.
 
-use super::{failed, find, person, pinned};
+use super::begin::is_mirrored;
+use super::meant::{Elsewhere, Meant, To, View, meant};
+use super::{failed, person};
 use crate::args::{About, ApproveArgs, OfRun, RunbookCommand};
 use crate::context::{Context, read_secret};
 use crate::failure::{Failure, Outcome};
@@ -9,7 +11,8 @@ use lifeboat_base::clock::Clock;
 use lifeboat_base::crashsafe::{self, Creation};
 use lifeboat_carriers::ApproverKey;
 use lifeboat_evidence::Sign;
-use lifeboat_run::{Request, RunFolder, RunState, Said, Standing, Statement, Waiting};
+use lifeboat_run::mirror::LeftRequest;
+use lifeboat_run::{Request, RequestId, RunFolder, RunStatus, Said, Standing, Statement, Waiting};
 use serde_json::json;
 use std::io::{self, BufRead, IsTerminal, Write};
 use std::path::Path;
@@ -19,7 +22,11 @@ pub(super) fn run(context: &Context, command: &RunbookCommand) -> Result<Outcome
         return approve(context, args);
     }
     let Some((run, request)) = request(command)? else { return Ok(Outcome::Done) };
-    leave(context, &find(context, &run.run)?, &request)
+    leave(context, &asked_of(context, run)?, &request)
+}
+
+fn asked_of(context: &Context, run: &OfRun) -> Result<Meant, Failure> {
+    meant(context, &run.run, run.mirrored, To::Ask)
 }
 
 /// What a command asks for, and of which run.
@@ -53,9 +60,19 @@ fn request(command: &RunbookCommand) -> Result<Option<(&OfRun, Request)>, Failur
     }))
 }
 
-fn leave(context: &Context, folder: &RunFolder, request: &Request) -> Result<Outcome, Failure> {
+fn leave(context: &Context, meant: &Meant, request: &Request) -> Result<Outcome, Failure> {
+    match meant {
+        Meant::Here(folder) => leave_here(context, folder, request),
+        Meant::Elsewhere(there) => leave_there(context, there, request),
+    }
+}
+
+fn leave_here(context: &Context, folder: &RunFolder, request: &Request) -> Result<Outcome, Failure> {
     folder.ask(request, Clock::System.now()).map_err(|error| failed(&error))?;
     let run = folder.run();
+    if is_mirrored(folder).unwrap_or(false) {
+        context.output.hint("Where another machine has taken the run over, say it with --mirrored.");
+    }
     context.output.result(
         || json!({ "run": run, "asked": request }),
         |text| {
@@ -68,10 +85,42 @@ fn leave(context: &Context, folder: &RunFolder, request: &Request) -> Result<Out
     Ok(Outcome::Done)
 }
 
+/// Through the repository, with how far the run was there when it was asked.
+fn leave_there(context: &Context, there: &Elsewhere, request: &Request) -> Result<Outcome, Failure> {
+    let (seen, run) = (&there.seen, &there.seen.begun.run);
+    if matches!(seen.state.status, RunStatus::Ended { .. }) {
+        let hint = "`lifeboat runbook show RUN` says how it ended.";
+        return Err(Failure::usage(format!("run {run} is over"), hint));
+    }
+    if matches!(request, Request::LeaveMirror { .. }) {
+        return Err(Failure::usage(
+            format!("run {run} is asked through its mirror, which answers: it need not be left behind"),
+            "Where its executor does not reach the mirror, say it on the machine that executes the run.",
+        ));
+    }
+    let id = RequestId::new(Clock::System.now());
+    let left = LeftRequest { run: run.clone(), seen: seen.state.number, request: request.clone() };
+    left.leave(&*there.mirror, &id).map_err(|error| failed(&error))?;
+    let by = seen.executed_by();
+    context.output.result(
+        || json!({ "run": run, "asked": request, "request": id, "mirrored": there.document() }),
+        |text| {
+            writeln!(
+                text,
+                "left in the repository for whoever executes run {run}: {} on {}, as",
+                by.by, by.host
+            )?;
+            writeln!(text, "of record {}", there.last())?;
+            writeln!(text, "`lifeboat runbook show --mirrored {run}` says what became of it")
+        },
+    )?;
+    Ok(Outcome::Done)
+}
+
 fn approve(context: &Context, args: &ApproveArgs) -> Result<Outcome, Failure> {
     let by = person(args.about.run.by.as_deref())?;
-    let folder = find(context, &args.about.run.run)?;
-    let statement = asked(&folder, args.about.step.as_str())?;
+    let meant = asked_of(context, &args.about.run)?;
+    let statement = asked(&meant.view()?, args.about.step.as_str())?;
     let key = ApproverKey::read(&read_secret(&args.with)?).map_err(|error| {
         Failure::usage(
             error.to_string(),
@@ -83,25 +132,21 @@ fn approve(context: &Context, args: &ApproveArgs) -> Result<Outcome, Failure> {
     if !args.yes && !means_it(&by)? {
         return Err(Failure::failed("nothing was agreed to".to_owned()));
     }
-    leave(context, &folder, &Request::Approve(statement.sign(&by, &key)))
+    leave(context, &meant, &Request::Approve(statement.sign(&by, &key)))
 }
 
 /// What is asked for now.
-fn asked(folder: &RunFolder, step: &str) -> Result<Statement, Failure> {
-    let story = folder.story().map_err(|error| failed(&error))?;
-    let state = RunState::of(story.records.iter().map(|(record, _)| record))
-        .map_err(|error| Failure::failed(lifeboat_base::report(&error)))?;
-    let document = folder.document().map_err(|error| failed(&error))?;
-    let runbook = pinned(&document).map_err(|error| Failure::failed(error.to_string()))?;
-    let waiting = Standing::of(&state, &runbook, Clock::System.now()).waiting;
+fn asked(view: &View, step: &str) -> Result<Statement, Failure> {
+    let waiting = Standing::of(&view.state, &view.runbook, Clock::System.now()).waiting;
+    // What a mirror shows is somebody else's word: consent to another run is not asked for here.
     let statements = waiting.into_iter().filter_map(|one| match one {
-        Waiting::Approval { statement, .. } => Some(statement),
+        Waiting::Approval { statement, .. } if statement.run == view.run => Some(statement),
         _ => None,
     });
     let found = statements.into_iter().find(|one| one.block.as_str() == step || one.step.as_str() == step);
     found.ok_or_else(|| {
         Failure::usage(
-            format!("run {} asks nobody to agree to {step} now", folder.run()),
+            format!("run {} asks nobody to agree to {step} now", view.run),
             "`lifeboat runbook show RUN` says what it waits for.",
         )
     })

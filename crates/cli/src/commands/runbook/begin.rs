@@ -63,7 +63,7 @@ fn meant(context: &Context, args: &ResumeArgs) -> Result<(RunId, Option<RunFolde
     }
 }
 
-fn is_mirrored(folder: &RunFolder) -> Result<bool, Failure> {
+pub(super) fn is_mirrored(folder: &RunFolder) -> Result<bool, Failure> {
     let story = folder.story().map_err(|error: FolderError| failed(&error))?;
     let first = story.records.first().map(|(record, _)| &record.event);
     Ok(matches!(first, Some(Event::Begun(begun)) if begun.mirror.is_some()))

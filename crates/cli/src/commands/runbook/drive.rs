@@ -1,6 +1,7 @@
 //! Driving a run: what happens is shown, what people type is passed on.
 
 use super::of_run;
+use super::page::Room;
 use super::screen::{About, ending, news, screen};
 use crate::args::Drive;
 use crate::commands::follow::stop_on_signals;
@@ -32,9 +33,11 @@ const CLEAR: &str = "\u{1b}[2J\u{1b}[H";
 const IN_PLACE: (&str, &str) = ("\u{1b}7\u{1b}[H", "\u{1b}8");
 /// Clears to the end of the line (ECMA-48: EL).
 const REST_OF_LINE: &str = "\u{1b}[K";
-const HELP: &str = "type  done STEP · failed STEP WHY · skip STEP WHY · again STEP WHY\n      \
-                    happened STEP WHY · not-happened STEP WHY · pause WHY · continue\n      \
-                    abort WHY          (to agree: lifeboat runbook approve)";
+const HELP: &str = "type done|failed|again|skip STEP WHY, pause|abort WHY, continue; help says more";
+const WHOLE_HELP: &str = "done STEP [NOTE] · failed STEP WHY · skip STEP WHY · again STEP WHY\n\
+                          happened STEP WHY · not-happened STEP WHY · pause WHY · continue\n\
+                          without-mirror WHY · abort WHY\n\
+                          to agree: lifeboat runbook approve, in another terminal";
 
 /// What a run shows of itself as it goes on.
 struct Shown<'a> {
@@ -131,9 +134,9 @@ impl Shown<'_> {
         }
     }
 
-    fn text(&mut self, standing: &Standing) -> String {
+    fn text(&mut self, standing: &Standing, room: Room) -> String {
         let news = self.news.make_contiguous();
-        screen(&About { run: &self.run, title: &self.runbook.title, news }, standing)
+        screen(&About { run: &self.run, title: &self.runbook.title, news }, standing, room)
     }
 
     /// Draws what has changed. What is being typed below stays where it is, unless the screen has other lines now.
@@ -142,7 +145,10 @@ impl Shown<'_> {
             return;
         }
         let notice = self.notice.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let text = format!("{}\n{HELP}\n{notice}", self.text(standing));
+        let below = format!("\n{HELP}\n{notice}");
+        // And the row that is typed in, and one to which typing goes on.
+        let room = Room::on_terminal(below.lines().count() + 2);
+        let text = self.text(standing, room) + &below;
         if text == self.drawn {
             return;
         }
@@ -164,11 +170,11 @@ impl Shown<'_> {
             return write_stdout(format!("{line}\n").as_bytes());
         }
         if self.is_screen {
-            let text = self.text(standing);
+            let text = self.text(standing, Room::without_end());
             return write_stdout(format!("{CLEAR}{text}").as_bytes());
         }
         self.news.clear();
-        let text = self.text(standing);
+        let text = self.text(standing, Room::without_end());
         write_stdout(format!("\n{text}").as_bytes())
     }
 }
@@ -178,6 +184,7 @@ fn listen(asker: Asker, who: String, notice: Arc<Mutex<String>>) {
     std::thread::spawn(move || {
         for line in io::stdin().lock().lines().map_while(Result::ok) {
             let said = match request(&line, &who) {
+                _ if line.trim() == "help" => WHOLE_HELP.to_owned(),
                 Ok(Some(request)) => {
                     asker.ask(request);
                     String::new()

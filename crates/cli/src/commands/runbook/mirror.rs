@@ -12,6 +12,11 @@ pub(super) fn mirror(context: &Context) -> Result<Arc<dyn Mirror>, Failure> {
     Ok(Arc::new(RepositoryMirror::new(&context.open()?)?))
 }
 
+/// The repository as a mirror of which nothing is wanted but to be read.
+pub(super) fn to_look_at(context: &Context) -> Result<Arc<dyn Mirror>, Failure> {
+    Ok(Arc::new(RepositoryMirror::for_reading(&context.open()?)))
+}
+
 /// The repository as the mirror of a run that this machine has: where it cannot be opened now, it is as soon as it can.
 pub(super) fn mirror_in_time(context: &Context) -> Result<Arc<dyn Mirror>, Failure> {
     let (place, open) = (context.location()?.to_string(), context.opener()?);

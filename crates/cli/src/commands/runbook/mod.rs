@@ -3,11 +3,14 @@
 mod ask;
 mod begin;
 mod drive;
+mod meant;
 mod mirror;
+mod page;
 mod screen;
 mod show;
 mod tell;
 
+use meant::find;
 use mirror::{mirror, mirror_in_time};
 
 use crate::args::RunbookCommand;
@@ -17,7 +20,7 @@ use crate::output::Output;
 use lifeboat_base::Hint;
 use lifeboat_carriers::{Lifeboat, Sql};
 use lifeboat_evidence::PublicKey;
-use lifeboat_run::{Carriers, EnvironmentAndFiles, House, People, Person, RunError, RunFolder, RunId, Runs};
+use lifeboat_run::{Carriers, EnvironmentAndFiles, House, People, Person, RunError, Runs};
 use lifeboat_runbook::{Runbook, compile};
 use std::error::Error;
 use std::path::Path;
@@ -26,7 +29,7 @@ use std::sync::Arc;
 pub(crate) fn run(context: &Context, command: &RunbookCommand) -> Result<Outcome, Failure> {
     match command {
         RunbookCommand::List { mirrored } => show::list(context, *mirrored),
-        RunbookCommand::Show { what } => show::show(context, what),
+        RunbookCommand::Show { what, mirrored } => show::show(context, what, *mirrored),
         RunbookCommand::Run(args) => begin::run(context, args),
         RunbookCommand::Resume(args) => begin::resume(context, args),
         RunbookCommand::Key { file } => ask::key(context, file),
@@ -48,28 +51,6 @@ fn person(named: Option<&str>) -> Result<String, Failure> {
 
 fn runs(context: &Context) -> Result<Runs, Failure> {
     Ok(Runs::within(&context.state_dir()?))
-}
-
-/// The run of this machine that is meant: by its name, or the beginning of it.
-fn find(context: &Context, text: &str) -> Result<RunFolder, Failure> {
-    let runs = runs(context)?;
-    let all = runs.list().map_err(|error| failed(&error))?;
-    let meant: Vec<&RunId> = all.iter().filter(|run| run.as_str().starts_with(text)).collect();
-    match meant.as_slice() {
-        [run] => runs.open(run).map_err(|error| failed(&error)),
-        [] => Err(Failure::usage(
-            format!("there is no run {text:?} on this machine"),
-            "`lifeboat runbook list` shows the runs; `--mirrored` those of the repository as well.",
-        )),
-        several => Err(Failure::usage(
-            format!("{text:?} may be {} runs: {}", several.len(), names(several)),
-            "Write more of its name.",
-        )),
-    }
-}
-
-fn names(runs: &[&RunId]) -> String {
-    runs.iter().map(|run| run.as_str()).collect::<Vec<_>>().join(", ")
 }
 
 fn failed(error: &(impl Hint + 'static)) -> Failure {

@@ -1,20 +1,16 @@
 //! Where a run is, for a tired person: at most 80 columns, and nothing that only a colour says.
 
+use super::page::{Page, Part, Room};
 use crate::output::duration;
 use lifeboat_base::clock::Timestamp;
 use lifeboat_plan::Span;
-use lifeboat_run::event::{Act, Ended, Ending, Event, Outcome, Part};
+use lifeboat_run::event::{self, Act, Ended, Ending, Event, Outcome};
 use lifeboat_run::status::RunStatus;
 use lifeboat_run::{Irrevocable, Record, RunId, Standing, Telling, ToldOf, Waiting, What};
 use lifeboat_runbook::Phase;
 use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::time::Duration;
-
-/// What fits wherever people look at it.
-pub(super) const WIDTH: usize = 80;
-/// So wide is what a line is about.
-const MARGIN: usize = 12;
 
 const PHASES: [(Phase, &str); 6] = [
     (Phase::Detect, "detect"),
@@ -33,9 +29,9 @@ pub(super) struct About<'a> {
     pub(super) news: &'a [String],
 }
 
-/// The whole screen.
-pub(super) fn screen(about: &About<'_>, standing: &Standing) -> String {
-    let mut page = Page::default();
+/// The whole screen, as far as there is room.
+pub(super) fn screen(about: &About<'_>, standing: &Standing, room: Room) -> String {
+    let mut page = Page::new(room);
     page.line(about.title);
     page.line(&format!("run {}", about.run));
     page.line(&format!("{} · {} of {} steps over", status(standing.status), standing.over, standing.steps));
@@ -47,19 +43,21 @@ pub(super) fn screen(about: &About<'_>, standing: &Standing) -> String {
     page.gap();
     let doing = |act| if act == Act::Undo { "undo " } else { "" };
     let now = standing.current.iter();
-    page.list("now", now.map(|one| format!("{}{}: {}", doing(one.act), one.named.step, one.named.title)));
-    page.list("next", standing.next.iter().map(|one| format!("{}: {}", one.step, one.title)));
-    page.list("needs you", standing.waiting.iter().map(waiting));
-    page.list("told", standing.told.iter().map(|one| told_of(one, standing.now)));
+    let now = now.map(|one| format!("{}{}: {}", doing(one.act), one.named.step, one.named.title));
+    page.part(Part::Now).list("now", now);
+    page.part(Part::Next)
+        .list("next", standing.next.iter().map(|one| format!("{}: {}", one.step, one.title)));
+    page.part(Part::Needed).list("needs you", standing.waiting.iter().map(waiting));
+    page.part(Part::Told).list("told", standing.told.iter().map(|one| told_of(one, standing.now)));
     if let Some(why) = &standing.nobody_to_tell {
         page.about("told", &format!("NOBODY: {why}"));
     }
-    page.list("no way back", standing.irrevocable.iter().map(irrevocable));
+    page.part(Part::NoWayBack).list("no way back", standing.irrevocable.iter().map(irrevocable));
     if !about.news.is_empty() {
-        page.gap();
+        page.part(Part::News).gap();
         about.news.iter().for_each(|line| page.line(line));
     }
-    page.text
+    page.text(&format!("lifeboat runbook show {}", about.run))
 }
 
 pub(super) const fn status(status: RunStatus) -> &'static str {
@@ -201,11 +199,16 @@ pub(super) fn time(at: Timestamp) -> String {
     at.to_jiff().strftime("%H:%M:%SZ").to_string()
 }
 
+/// The day as well: what another machine says may be old.
+pub(super) fn day_and_time(at: Timestamp) -> String {
+    at.to_jiff().strftime("%Y-%m-%d %H:%M:%SZ").to_string()
+}
+
 /// One thing that happened, in a line; `None` for what nobody needs to see pass by.
 pub(super) fn news(record: &Record) -> Option<String> {
     let what = match &record.event {
         Event::Begun(begun) => format!("begun by {} on {}", begun.by, begun.host),
-        Event::Intent(intent) if intent.part == Part::Probe => {
+        Event::Intent(intent) if intent.part == event::Part::Probe => {
             format!("asking whether {} happened", intent.step)
         }
         Event::Intent(intent) if intent.act == Act::Undo => format!("undoing {}", intent.step),
@@ -286,8 +289,8 @@ fn matter(what: &What) -> String {
 fn came_of(outcome: &Outcome) -> String {
     let took = duration(Duration::from_millis(outcome.took_ms));
     let what = match (outcome.part, outcome.act) {
-        (Part::Probe, _) => return format!("{} happened: {}", outcome.step, answer(&outcome.result)),
-        (Part::Itself, act) => named(act, outcome.step.as_str()),
+        (event::Part::Probe, _) => return format!("{} happened: {}", outcome.step, answer(&outcome.result)),
+        (event::Part::Itself, act) => named(act, outcome.step.as_str()),
     };
     match &outcome.result {
         Ended::Done => format!("{what} is done ({took})"),
@@ -302,85 +305,5 @@ fn answer(result: &Ended) -> String {
         Ended::Done => "yes".to_owned(),
         Ended::Failed { .. } => "no".to_owned(),
         Ended::Unknown { why } | Ended::NotBegun { why } => format!("nobody can tell ({why})"),
-    }
-}
-
-/// Lines that never are too long.
-#[derive(Default)]
-struct Page {
-    text: String,
-}
-
-impl Page {
-    fn gap(&mut self) {
-        self.text.push('\n');
-    }
-
-    fn line(&mut self, text: &str) {
-        self.wrapped("", text, 0);
-    }
-
-    /// What it is about in the margin, once.
-    fn about(&mut self, what: &str, text: &str) {
-        if !text.is_empty() {
-            self.wrapped(what, text, MARGIN);
-        }
-    }
-
-    fn list(&mut self, what: &str, lines: impl Iterator<Item = String>) {
-        let mut what = what;
-        for line in lines {
-            self.about(what, &line);
-            what = "";
-        }
-    }
-
-    fn wrapped(&mut self, what: &str, text: &str, margin: usize) {
-        let mut what = what;
-        for line in wrap(text, WIDTH - margin) {
-            let _ = writeln!(self.text, "{what:<margin$}{line}");
-            what = "";
-        }
-    }
-}
-
-/// A text in lines of at most so many characters, cut between words where that can be. Control characters do nothing.
-fn wrap(text: &str, width: usize) -> Vec<String> {
-    let (mut lines, mut line, mut length) = (Vec::new(), String::new(), 0);
-    for word in text.split(|c: char| c.is_whitespace() || c.is_control()).filter(|word| !word.is_empty()) {
-        let mut rest: Vec<char> = word.chars().collect();
-        if length > 0 && length + 1 + rest.len() > width {
-            lines.push(std::mem::take(&mut line));
-            length = 0;
-        }
-        if length > 0 {
-            line.push(' ');
-            length += 1;
-        }
-        while rest.len() > width - length {
-            line.extend(rest.drain(..width - length));
-            lines.push(std::mem::take(&mut line));
-            length = 0;
-        }
-        length += rest.len();
-        line.extend(rest);
-    }
-    if length > 0 {
-        lines.push(line);
-    }
-    lines
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn no_line_is_too_long_and_no_word_is_lost() {
-        let text = format!("{} {} a\u{1b}[2Jb", "word ".repeat(40), "x".repeat(200));
-        let lines = wrap(&text, 20);
-        assert!(lines.iter().all(|line| line.chars().count() <= 20 && !line.contains('\u{1b}')), "{lines:?}");
-        let letters = |text: &str| text.chars().filter(|c| c.is_alphanumeric()).count();
-        assert_eq!(letters(&lines.concat()), letters(&text));
     }
 }

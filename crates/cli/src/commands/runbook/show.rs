@@ -1,7 +1,9 @@
 //! Looking: at runs, and at what a runbook does. Nothing is changed.
 
-use super::screen::{About, news, screen, status};
-use super::{failed, find, mirror, pinned, read, runs};
+use super::meant::{Meant, To, meant};
+use super::page::Room;
+use super::screen::{About, screen, status};
+use super::{failed, mirror, read, runs};
 use crate::context::Context;
 use crate::failure::{Failure, Outcome};
 use lifeboat_base::clock::Clock;
@@ -27,7 +29,7 @@ pub(super) fn list(context: &Context, mirrored: bool) -> Result<Outcome, Failure
     let mut all: Vec<Listed> = here.iter().map(|run| listed(&runs.open(run), run.as_str())).collect();
     if mirrored {
         let known: BTreeSet<&str> = here.iter().map(lifeboat_run::RunId::as_str).collect();
-        let there = mirror(context)?.runs().map_err(|error| failed(&error))?;
+        let there = mirror::to_look_at(context)?.runs().map_err(|error| failed(&error))?;
         let only_there = there.iter().filter(|run| !known.contains(run.as_str()));
         all.extend(only_there.map(|run| Listed {
             run: run.to_string(),
@@ -66,9 +68,12 @@ fn say(all: &[Listed], text: &mut Vec<u8>) -> io::Result<()> {
     Ok(())
 }
 
-pub(super) fn show(context: &Context, what: &str) -> Result<Outcome, Failure> {
+pub(super) fn show(context: &Context, what: &str, mirrored: bool) -> Result<Outcome, Failure> {
     let path = Path::new(what);
-    if path.is_file() { show_runbook(context, path) } else { show_run(context, &find(context, what)?) }
+    if path.is_file() && !mirrored {
+        return show_runbook(context, path);
+    }
+    show_run(context, &meant(context, what, mirrored, To::Look)?)
 }
 
 fn state(folder: &RunFolder) -> Result<RunState, Failure> {
@@ -77,26 +82,33 @@ fn state(folder: &RunFolder) -> Result<RunState, Failure> {
         .map_err(|error| Failure::failed(lifeboat_base::report(&error)))
 }
 
-fn show_run(context: &Context, folder: &RunFolder) -> Result<Outcome, Failure> {
-    let story = folder.story().map_err(|error| failed(&error))?;
-    let state = state(folder)?;
-    let document = folder.document().map_err(|error| failed(&error))?;
-    let runbook = pinned(&document).map_err(|error| Failure::failed(error.to_string()))?;
-    let standing = Standing::of(&state, &runbook, Clock::System.now());
+fn show_run(context: &Context, meant: &Meant) -> Result<Outcome, Failure> {
+    let (view, folder) = (meant.view()?, meant.folder());
+    let standing = Standing::of(&view.state, &view.runbook, Clock::System.now());
+    let there = match meant {
+        Meant::Here(_) => None,
+        Meant::Elsewhere(there) => Some(there),
+    };
     let json = || {
         json!({
-            "run": folder.run(),
-            "folder": folder.path(),
+            "run": view.run,
+            "folder": folder.as_ref().map(|(folder, _)| folder),
+            "mirrored": there.map(|there| there.document()),
             "standing": standing,
-            "records": story.records.iter().map(|(record, _)| record).collect::<Vec<_>>(),
-            "void": story.void,
+            "records": view.records,
+            "void": view.void,
         })
     };
-    let lines: Vec<String> = story.records.iter().filter_map(|(record, _)| news(record)).collect();
+    let lines = view.news();
     context.output.result(json, |text| {
-        let about = About { run: folder.run(), title: &runbook.title, news: &lines };
-        text.write_all(screen(&about, &standing).as_bytes())?;
-        writeln!(text, "\nwhat steps printed lies in {}", folder.output().display())
+        let about = About { run: &view.run, title: &view.runbook.title, news: &lines };
+        text.write_all(screen(&about, &standing, Room::without_end()).as_bytes())?;
+        writeln!(text)?;
+        match (&folder, there) {
+            (Some((_, output)), _) => writeln!(text, "what steps printed lies in {}", output.display()),
+            (None, Some(there)) => there.say(text),
+            (None, None) => Ok(()),
+        }
     })?;
     Ok(Outcome::Done)
 }
