@@ -8,6 +8,7 @@ use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
 use serde_json::Value;
 use std::cell::RefCell;
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -128,6 +129,14 @@ impl Field {
         runs.find(|run| known.insert(run.clone())).unwrap_or_else(|| panic!("nothing was begun: {listed}"))
     }
 
+    /// What the newest record on a machine is, and of which step.
+    fn newest_record(&self, machine: &str, run: &str) -> (String, String) {
+        let shown = self.ran(machine, &["runbook", "show", run, "--json"]).expect(0);
+        let shown: Value = serde_json::from_str(&shown.stdout).unwrap();
+        let event = &shown["records"].as_array().unwrap().last().unwrap()["event"];
+        (event["is"].as_str().unwrap().to_owned(), event["step"].as_str().unwrap_or_default().to_owned())
+    }
+
     /// So often something was done.
     fn times(&self, what: &str) -> usize {
         std::fs::read_to_string(self.place.path(what)).map_or(0, |text| text.lines().count())
@@ -148,7 +157,7 @@ impl Field {
     fn take_away(&mut self) {
         match &mut self.server {
             Some(server) => server.kill(),
-            None => std::fs::rename(self.place.path("repo"), self.place.path("repo.away")).unwrap(),
+            None => moved(&self.place.path("repo"), &self.place.path("repo.away")),
         }
     }
 
@@ -157,10 +166,15 @@ impl Field {
             Some(server) => server.restart().unwrap(),
             None => {
                 assert!(!self.place.path("repo").exists(), "nobody makes a repository where it was");
-                std::fs::rename(self.place.path("repo.away"), self.place.path("repo")).unwrap();
+                moved(&self.place.path("repo.away"), &self.place.path("repo"));
             }
         }
     }
+}
+
+#[expect(clippy::disallowed_methods, reason = "what people and disasters do need not be durable")]
+pub(crate) fn moved(from: &Path, to: &Path) {
+    std::fs::rename(from, to).unwrap();
 }
 
 /// A process that carries a run out, and may be frozen.
@@ -291,6 +305,8 @@ fn who_thaws_after_a_takeover_does_nothing_more(field: &mut Field, point: &str) 
     field.clear();
     let frozen = field.begin(RACE, point).until_frozen();
     let run = field.run("one");
+    let announced = field.newest_record("one", &run) == ("intent".to_owned(), "once".to_owned());
+    assert_eq!(announced, !point.starts_with("run::append"), "{point}");
     field.assert_times(0, 0, point);
     field.take_over("two", &run, "").end().expect(0);
     field.assert_times(1, 1, point);

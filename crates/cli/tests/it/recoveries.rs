@@ -110,7 +110,8 @@ impl<'a> Crew<'a> {
     fn settle(&mut self, run: &str, step: &str) {
         let mut reason = "its process was killed before it began";
         if let Some(beside) = self.beside.as_ref().filter(|beside| beside.exists()) {
-            std::fs::rename(beside, format!("{}.half.{}", beside.display(), self.settled.len())).unwrap();
+            let half = format!("{}.half.{}", beside.display(), self.settled.len());
+            crate::races::moved(beside, Path::new(&half));
             reason = "its process was killed, and what it had made is put aside";
         }
         let said = ["--by", PERSON, "--not-done", "--reason", reason];
@@ -458,13 +459,22 @@ fn a_broken_cluster_is_recovered_from_a_snapshot() {
     assert_split(&shown, &PARTS);
 }
 
-#[test]
-fn a_recovery_to_a_point_in_time_that_is_killed_in_every_step_ends_well() {
-    let Some(mut database) = Database::new(15) else { return };
+fn is_recovered_to_a_point_though_killed(major: u32) {
+    let Some(mut database) = Database::new(major) else { return };
     let inputs = database.harmed();
     let shown = database.recovered_though_killed("postgres-point-in-time.md", &inputs);
     assert_eq!(database.users(), "600|f");
     assert_split(&shown, &PARTS);
+}
+
+#[test]
+fn a_recovery_to_a_point_in_time_that_is_killed_in_every_step_ends_well() {
+    is_recovered_to_a_point_though_killed(15);
+}
+
+#[test]
+fn on_postgresql_18_a_recovery_that_is_killed_in_every_step_ends_well() {
+    is_recovered_to_a_point_though_killed(18);
 }
 
 #[test]
