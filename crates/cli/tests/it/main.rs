@@ -5,6 +5,7 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
+mod asks;
 mod damage;
 mod deaths;
 mod deploy;

@@ -105,12 +105,8 @@ fn leave_there(context: &Context, there: &Elsewhere, request: &Request) -> Resul
     context.output.result(
         || json!({ "run": run, "asked": request, "request": id, "mirrored": there.document() }),
         |text| {
-            writeln!(
-                text,
-                "left in the repository for whoever executes run {run}: {} on {}, as",
-                by.by, by.host
-            )?;
-            writeln!(text, "of record {}", there.last())?;
+            writeln!(text, "left in the repository for whoever executes run {run}:")?;
+            writeln!(text, "{} on {}, as of {}", by.by, by.host, there.last())?;
             writeln!(text, "`lifeboat runbook show --mirrored {run}` says what became of it")
         },
     )?;

@@ -189,11 +189,11 @@ impl Elsewhere {
         let by = self.seen.executed_by();
         writeln!(text, "as mirrored in {}", self.seen.place)?;
         writeln!(text, "executed by {} on {} since {}", by.by, by.host, day_and_time(by.since))?;
-        writeln!(text, "the last record there is {}", self.last())
+        writeln!(text, "as far as {} says", self.last())
     }
 
     /// The last record, and when it was.
     pub(super) fn last(&self) -> String {
-        format!("number {}, of {}", self.seen.state.number, day_and_time(self.seen.state.latest))
+        format!("record {} at {}", self.seen.state.number, day_and_time(self.seen.state.latest))
     }
 }
