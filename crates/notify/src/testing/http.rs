@@ -7,6 +7,7 @@ use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 /// What happens to one connection.
 #[derive(Clone, Debug)]
@@ -61,6 +62,11 @@ impl HttpSink {
             }
         });
         Self { port, requests, thread }
+    }
+
+    /// The next that was sent, or nothing where nobody sent anything in time.
+    pub fn request_within(&self, patience: Duration) -> Option<Request> {
+        self.requests.recv_timeout(patience).ok()
     }
 
     /// What was sent, once all answers are given.

@@ -51,16 +51,27 @@ impl SmtpSink {
     /// # Panics
     /// Where it cannot listen.
     pub fn start(manners: Manners) -> Self {
+        Self::serving(manners, 1)
+    }
+
+    /// Serves so many connections, one after the other, then is gone.
+    ///
+    /// # Panics
+    /// Where it cannot listen.
+    pub fn serving(manners: Manners, connections: usize) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
         let (sender, sessions) = channel();
         let thread = std::thread::spawn(move || {
-            let (stream, _) = listener.accept().unwrap();
-            let mut session = Session::default();
-            // A client that goes away in the middle is part of what is tested.
-            let _ = converse(stream, &manners, &mut session);
             let sender: Sender<Session> = sender;
-            sender.send(session).unwrap();
+            for _ in 0..connections {
+                let (stream, _) = listener.accept().unwrap();
+                let mut session = Session::default();
+                // A client that goes away in the middle is part of what is tested.
+                let _ = converse(stream, &manners, &mut session);
+                // So is a test that has seen enough.
+                let _ = sender.send(session);
+            }
         });
         Self { port, sessions, thread }
     }

@@ -115,7 +115,8 @@ impl Scene<'_> {
         for line in self.explained(about) {
             let _ = writeln!(text, "  {}", cut(&line));
         }
-        let _ = writeln!(text, "It has been waited for since {}. On {}:", time(about.since), self.host);
+        let _ =
+            writeln!(text, "It has been waited for since {}. {}:", time(about.since), self.where_to_type());
         for command in self.commands(&about.what) {
             let _ = writeln!(text, "  lifeboat runbook {command} --by YOU");
         }
@@ -124,9 +125,17 @@ impl Scene<'_> {
         }
         self.whom_to_call(about, text);
         if let Some(next) = about.next.as_ref().filter(|next| !next.who.is_empty()) {
-            let who = next.who.join(", ");
-            let _ = writeln!(text, "Unless it is settled by then, at {}: {who} told.", time(next.at));
+            let verb = if next.who.len() == 1 { "is" } else { "are" };
+            let (who, at) = (next.who.join(", "), time(next.at));
+            let _ = writeln!(text, "Unless it is settled by then, {who} {verb} told at {at}.");
         }
+    }
+
+    fn where_to_type(&self) -> String {
+        let is_mirrored = self.state.begun.as_ref().is_some_and(|begun| begun.mirror.is_some());
+        let elsewhere =
+            if is_mirrored { ", or wherever the plan and a key of its repository are" } else { "" };
+        format!("On {}{elsewhere}", self.host)
     }
 
     /// What it is, in the words of the document and of the journal.

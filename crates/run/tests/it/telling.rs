@@ -235,7 +235,7 @@ fn a_message_says_what_to_type_until_when_and_what_it_means_to_wait() {
         format!("lifeboat runbook again {run} mend --reason WHY --by YOU"),
         "exit code 1".to_owned(),
         "The recovery has taken 0s of the RTO of 1h, and it waits: 1h are left.".to_owned(),
-        "at 2027-01-15T08:05:00Z: lead told".to_owned(),
+        "lead is told at 2027-01-15T08:05:00Z".to_owned(),
     ];
     said("mend FAILED", &failed);
     let needed = [
