@@ -200,7 +200,21 @@ fn waiting(state: &RunState, runbook: &Runbook) -> Vec<Waiting> {
         .iter()
         .filter_map(|step| Some(waits(step, state.steps.get(&step.id)?, runbook)))
         .flatten();
-    approvals.chain(steps).collect()
+    approvals.chain(steps).filter(|one| concerns(one, state.status)).collect()
+}
+
+/// Whether it still matters: what is given up needs nobody's consent and nobody who tries again, but an undo that
+/// failed, and what nobody knows of, stay until the end and beyond.
+const fn concerns(waiting: &Waiting, status: RunStatus) -> bool {
+    match status {
+        RunStatus::New | RunStatus::Going | RunStatus::Paused { .. } => true,
+        RunStatus::Aborting | RunStatus::Undoing => {
+            !matches!(waiting, Waiting::Approval { .. } | Waiting::Failed { act: Act::Do, .. })
+        }
+        RunStatus::Ended { .. } => {
+            matches!(waiting, Waiting::Failed { act: Act::Undo, .. } | Waiting::Unknown { .. })
+        }
+    }
 }
 
 /// Whether what was told of is as it was then.

@@ -33,6 +33,8 @@ mod serve;
 mod silent;
 mod spool;
 mod status;
+mod telling;
+mod terminal;
 mod together;
 mod transcript;
 mod tree;

@@ -1,13 +1,9 @@
 //! Runbooks as people meet them: shown, carried out over several commands and on a terminal, killed and gone on with.
 
 use crate::place::{Place, Ran};
-use crate::transcript::Transcript;
-use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
-use std::fs::File;
-use std::io::{Read, Write};
-use std::os::fd::OwnedFd;
-use std::process::{Child, Command, Stdio};
-use std::sync::{Arc, Mutex};
+use crate::terminal::Terminal;
+use crate::transcript::{Transcript, compare};
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -114,102 +110,74 @@ fn a_run_with_consent_failure_undo_and_resume_is_readable() {
     seen.compare("runbook.txt");
 }
 
-/// A terminal of 80 columns with a command on it.
-struct Terminal {
-    child: Child,
-    typed: File,
-    shown: Arc<Mutex<Vec<u8>>>,
+/// So many rows has a terminal that nobody made larger.
+const ROWS: u16 = 24;
+
+/// The screens that people see, one after the other.
+struct Screens<'s> {
+    stage: &'s Stage,
+    text: String,
 }
 
-impl Terminal {
-    fn start(mut command: Command) -> Self {
-        let ours = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
-        grantpt(&ours).unwrap();
-        unlockpt(&ours).unwrap();
-        let name = ptsname(&ours, Vec::new()).unwrap();
-        let theirs = File::options().read(true).write(true).open(name.to_str().unwrap()).unwrap();
-        command
-            .stdin(OwnedFd::from(theirs.try_clone().unwrap()))
-            .stdout(OwnedFd::from(theirs))
-            .stderr(Stdio::null());
-        let child = command.spawn().unwrap();
-        // What the command holds of it must end with the command.
-        drop(command);
-        let (typed, mut reads) = (File::from(ours), Vec::new());
-        let mut screen = typed.try_clone().unwrap();
-        let shown = Arc::new(Mutex::new(Vec::new()));
-        let all = shown.clone();
-        std::thread::spawn(move || {
-            reads.resize(4096, 0);
-            while let Ok(count @ 1..) = screen.read(&mut reads) {
-                all.lock().unwrap().extend_from_slice(&reads[..count]);
-            }
-        });
-        Self { child, typed, shown }
-    }
-
-    /// What is on the screen: everything since it was last drawn, from its beginning.
-    fn screen(&self) -> String {
-        let text = String::from_utf8_lossy(&self.shown.lock().unwrap()).replace("\r\n", "\n");
-        let text = text
-            .replace("\u{1b}7\u{1b}[H", "\u{1b}[2J\u{1b}[H")
-            .replace("\u{1b}[K", "")
-            .replace("\u{1b}8", "");
-        text.rsplit("\u{1b}[2J\u{1b}[H").next().unwrap_or_default().to_owned()
-    }
-
+impl Screens<'_> {
+    /// Takes a screen down as soon as all of these are on it, and checks what holds of each.
     #[track_caller]
-    fn until(&self, has: &str) -> String {
-        let begun = Instant::now();
-        loop {
-            let screen = self.screen();
-            if screen.contains(has) {
-                return screen;
-            }
-            assert!(begun.elapsed() < PATIENCE, "{has:?} was waited for in vain:\n{screen}");
-            std::thread::sleep(Duration::from_millis(20));
-        }
-    }
-
-    fn type_line(&mut self, line: &str) {
-        self.typed.write_all(format!("{line}\n").as_bytes()).unwrap();
-    }
-}
-
-impl Drop for Terminal {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+    fn take(&mut self, terminal: &Terminal, what: &str, all: &[&str]) -> String {
+        let screen = terminal.until(all);
+        assert!(terminal.is_plain(), "nothing depends on a colour:\n{screen}");
+        assert!(screen.starts_with("Switch to another host\nrun "), "its beginning is there:\n{screen}");
+        self.text += &format!("=== {what}\n{}\n\n", Transcript::new(&self.stage.place).filtered(&screen));
+        screen
     }
 }
 
 #[test]
 fn on_a_terminal_one_screen_says_where_it_is_and_takes_what_is_typed() {
     let stage = Stage::new();
+    let mut seen = Screens { stage: &stage, text: String::new() };
     let arguments = ["runbook", "run", "switch.md", "--by", "eve", "-i", "target=db-2"];
-    let mut terminal = Terminal::start(stage.place.command(&arguments));
-    terminal.until("do told (communications)");
+    let mut terminal = Terminal::start(stage.place.command(&arguments), ROWS);
+    seen.take(&terminal, "a person is waited for", &["do told (communications)", "told begins", "\n>"]);
+    terminal.type_line("hlep");
+    seen.take(&terminal, "something was mistyped", &["hlep: \"hlep\" means nothing here"]);
     terminal.type_line("done told status page");
-    let asked = terminal.until("agree to switch");
-    assert!(
-        asked.contains("target = db-2; prepare.lag = 3s (<= 5s)") || asked.contains("lag = 3s"),
-        "{asked}"
-    );
+    let needs = ["agree to switch", "switch needs 2 of role commander to agree"];
+    let asked = seen.take(&terminal, "consent is waited for", &needs);
+    assert!(asked.contains("target = db-2; lag = 3s (<="), "{asked}");
     let run = stage.newest();
-    for who in ["ann", "bob"] {
-        stage.approve(&run, who).expect(0);
-    }
-    let failed = terminal.until("serves FAILED");
-    assert!(failed.contains("no way back"), "{failed}");
-    for line in failed.lines() {
-        assert!(line.chars().count() <= 80 && !line.contains('\u{1b}'), "{line:?}");
-    }
+    stage.approve(&run, "ann").expect(0);
+    seen.take(&terminal, "one of two agreed", &["so far ann", "ann agrees to switch"]);
+
+    // Its machine is restarted.
+    terminal.child.kill().unwrap();
+    terminal.wait();
+    let resume = ["runbook", "resume", &run, "--by", "eve"];
+    let mut terminal = Terminal::start(stage.place.command(&resume), ROWS);
+    seen.take(&terminal, "gone on with after a crash", &["so far ann", "ann agrees to switch", "\n>"]);
+    stage.approve(&run, "bob").expect(0);
+    let failed = ["needs you   serves FAILED", "serves FAILED (", "no way back"];
+    seen.take(&terminal, "a step failed, and one cannot be undone any more", &failed);
     terminal.type_line("again serves");
-    terminal.until("say why as well");
-    stage.place.write("mended", "");
-    terminal.type_line("again serves it is mended");
-    terminal.until("done · 4 of 4 steps over");
-    assert!(terminal.child.wait().unwrap().success());
+    terminal.until(&["say why as well"]);
+    terminal.type_line("help");
+    seen.take(&terminal, "help", &["happened STEP WHY"]);
+    terminal.type_line("abort the new host does not serve");
+    terminal.until(&["undoing prepare", "over: undone"]);
+    assert_eq!(terminal.wait().code(), Some(1));
+    assert_eq!(stage.read("active"), None, "it is undone");
+    let undone = seen.take(&terminal, "given up, and undone as far as that goes", &["undone · "]);
+    assert!(undone.contains("no way back"), "{undone}");
+    compare("screens.txt", &seen.text);
+}
+
+/// On a terminal with few rows what needs people stays, and where the rest is to be seen is said.
+#[test]
+fn on_a_small_terminal_what_matters_is_there() {
+    let stage = Stage::new();
+    let arguments = ["runbook", "run", "switch.md", "--by", "eve", "-i", "target=db-2"];
+    let terminal = Terminal::start(stage.place.command(&arguments), 14);
+    let screen = terminal.until(&["do told (communications)", "more lines: lifeboat runbook show ", "\n>"]);
+    assert!(screen.starts_with("Switch to another host\nrun "), "{screen}");
 }
 
 /// Killed in the middle of what may be done once: nobody does it again, and a person says what happened.

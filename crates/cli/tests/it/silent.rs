@@ -49,7 +49,8 @@ fn a_run_goes_on_without_its_repository_when_somebody_answers_for_it() {
     std::fs::rename(place.path("gone"), place.path("repo")).unwrap();
     let over = resumed(&place, &run).expect(1);
     assert!(over.stderr.contains("is over"), "{over}");
-    let mut elsewhere = place.command(&["runbook", "resume", &run, "--take-over", "--by", "bob", "--no-wait"]);
+    let mut elsewhere =
+        place.command(&["runbook", "resume", &run, "--take-over", "--by", "bob", "--no-wait"]);
     let elsewhere = Ran::of(elsewhere.env("LIFEBOAT_STATE", place.path("elsewhere"))).expect(1);
     assert!(elsewhere.stderr.contains("is over"), "{elsewhere}");
     assert_eq!(lines(&place, "switched"), 1);

@@ -50,7 +50,7 @@ impl<'p> Transcript<'p> {
         compare(name, &self.text);
     }
 
-    fn filtered(&self, text: &str) -> String {
+    pub(crate) fn filtered(&self, text: &str) -> String {
         let root = self.place.root().to_str().unwrap();
         let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
         let (uid, gid) = (rustix::process::getuid().as_raw(), rustix::process::getgid().as_raw());

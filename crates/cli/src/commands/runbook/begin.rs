@@ -7,7 +7,7 @@ use crate::failure::{Failure, Outcome};
 use crate::time::instant;
 use lifeboat_base::clock::Timestamp;
 use lifeboat_run::{
-    Begin, DryRun, Event, Executor, FolderError, Given, House, Obstacle, Request, RunFolder, RunId,
+    Begin, DryRun, Event, Executor, FolderError, Given, House, Obstacle, Record, Request, RunFolder, RunId,
     StoppedStatement, dry_run,
 };
 use lifeboat_runbook::{InputKind, Runbook};
@@ -26,7 +26,7 @@ pub(super) fn run(context: &Context, args: &RunArgs) -> Result<Outcome, Failure>
     let house = House { mirror: if args.mirror { Some(mirror(context)?) } else { None }, ..house };
     let begin = Begin { document: text.into_bytes(), runbook: runbook.clone(), inputs, since, rto: None };
     let executor = Executor::begin_run(&runs(context)?, house, begin).map_err(|error| of_run(&error))?;
-    drive::drive(context, executor, &runbook, &args.drive)
+    drive::drive(context, executor, &runbook, &args.drive, &[])
 }
 
 pub(super) fn resume(context: &Context, args: &ResumeArgs) -> Result<Outcome, Failure> {
@@ -49,9 +49,12 @@ pub(super) fn resume(context: &Context, args: &ResumeArgs) -> Result<Outcome, Fa
     if executor.state().reason.as_deref() == Some(drive::TOLD_TO_END) {
         executor.asker().ask(Request::Resume { by: who });
     }
-    let document = runs.open(&run).and_then(|folder| folder.document()).map_err(|error| failed(&error))?;
+    let folder = runs.open(&run).map_err(|error| failed(&error))?;
+    let document = folder.document().map_err(|error| failed(&error))?;
+    let past = folder.story().map_err(|error| failed(&error))?.records;
     let runbook = pinned(&document).map_err(|error| Failure::failed(error.to_string()))?;
-    drive::drive(context, executor, &runbook, &args.drive)
+    let past: Vec<Record> = past.into_iter().map(|(record, _)| record).collect();
+    drive::drive(context, executor, &runbook, &args.drive, &past)
 }
 
 /// A run of this machine, or one that only the mirror has: that one is named whole.

@@ -52,16 +52,20 @@ struct Shown<'a> {
     drawn: String,
 }
 
+/// Drives a run until it is over, or as long as is asked for. What happened in it before stands on the screen as well.
 pub(super) fn drive(
     context: &Context,
     mut executor: Executor,
     runbook: &Runbook,
     args: &Drive,
+    past: &[Record],
 ) -> Result<Outcome, Failure> {
     let run = executor.state().begun.as_ref().map(|begun| begun.run.clone());
     let run = run.ok_or_else(|| Failure::failed("the run has no beginning".to_owned()))?;
     let is_screen = io::stdout().is_terminal() && !context.output.json;
-    let (news, notice) = (VecDeque::new(), Arc::<Mutex<String>>::default());
+    let (mut past, notice) =
+        (past.iter().filter_map(news).collect::<Vec<_>>(), Arc::<Mutex<String>>::default());
+    let news = VecDeque::from(past.split_off(past.len().saturating_sub(NEWS)));
     let mut shown =
         Shown { context, runbook, run, is_screen, news, notice: notice.clone(), drawn: String::new() };
     let who = super::person(args.by.as_deref())?;

@@ -154,16 +154,17 @@ fn told_of(told: &ToldOf, now: Timestamp) -> String {
     }
     if let Some(next) = told.next.as_ref().filter(|next| !next.who.is_empty()) {
         let left = Span::from_secs(next.at.since(now).as_secs());
+        let verb = if next.who.len() == 1 { "is" } else { "are" };
         let who = list(next.who.iter().map(String::as_str));
         let _ = match next.at > now {
-            true => write!(line, "; {}: {who} told in {left}", nobody_yet(&told.what)),
-            false => write!(line, "; {who} told when somebody goes on with the run"),
+            true => write!(line, "; {}: {who} {verb} told in {left}", unless(&told.what)),
+            false => write!(line, "; {who} {verb} told when somebody goes on with the run"),
         };
     }
     line
 }
 
-const fn nobody_yet(what: &What) -> &'static str {
+const fn unless(what: &What) -> &'static str {
     match what {
         What::Consent { .. } => "unless enough agree",
         What::Person { .. } => "unless it is done",
@@ -287,7 +288,10 @@ fn matter(what: &What) -> String {
 }
 
 fn came_of(outcome: &Outcome) -> String {
-    let took = duration(Duration::from_millis(outcome.took_ms));
+    let took = match &outcome.by {
+        Some(by) => format!("says {by}"),
+        None => duration(Duration::from_millis(outcome.took_ms)),
+    };
     let what = match (outcome.part, outcome.act) {
         (event::Part::Probe, _) => return format!("{} happened: {}", outcome.step, answer(&outcome.result)),
         (event::Part::Itself, act) => named(act, outcome.step.as_str()),
