@@ -6,7 +6,7 @@
 //!
 //! This module deliberately does not know what a request asks for, nor whether it was heard.
 
-use crate::bodies::{self, RunRequestObject};
+use crate::bodies::{self, Role, RunRequestObject};
 use crate::crypto::Signer;
 use crate::envelope::{ObjectType, Signed};
 use crate::error::{RepositoryError, Result};
@@ -54,7 +54,7 @@ impl Repository {
     ///
     /// # Errors
     /// [`RepositoryError::is_not_found`]; damage where it is too large, stands elsewhere than it says, or nobody who
-    /// may write signed it.
+    /// may ask signed it.
     pub fn read_run_request(&self, run: &RunName, id: &RequestId) -> Result<RunRequest> {
         let key = layout::run_request(run, id);
         let too_large = || RepositoryError::damaged(&key, "it is larger than a request may be");
@@ -69,14 +69,31 @@ impl Repository {
         if body.request.len() > MAX_RUN_REQUEST_BYTES {
             return Err(too_large());
         }
+        if !self.may_ask(&opened.writer) {
+            return Err(RepositoryError::damaged(&key, "its writer may not ask: it can only write"));
+        }
         Ok(RunRequest { writer: opened.writer, bytes: body.request })
+    }
+
+    /// Who can only write sees no run, and is trusted with nothing but its own datasets.
+    fn may_ask(&self, writer: &WriterId) -> bool {
+        self.trust().writer(&self.id(), writer).is_some_and(|writer| writer.role != Role::WriteOnly)
+    }
+
+    fn permit_asking(&self, writer: &WriterId) -> Result<()> {
+        self.trust().permit(writer, Need::Write)?;
+        if self.may_ask(writer) {
+            return Ok(());
+        }
+        let action = "ask anything of a run: it can only write".to_owned();
+        Err(RepositoryError::NotPermitted { writer: writer.to_string(), action })
     }
 
     /// Leaves a request; whether it is there now. Tried again with the same bytes it stays one; `false` where something
     /// else has its name.
     ///
     /// # Errors
-    /// Where the signer may not write, the request is too large, or the store fails: nobody knows then whether it is
+    /// Where the signer may not ask, the request is too large, or the store fails: nobody knows then whether it is
     /// there, and it may be left again.
     pub fn leave_run_request(
         &self,
@@ -85,7 +102,7 @@ impl Repository {
         id: &RequestId,
         request: &[u8],
     ) -> Result<bool> {
-        self.trust().permit(&signer.id(), Need::Write)?;
+        self.permit_asking(&signer.id())?;
         if request.len() > MAX_RUN_REQUEST_BYTES {
             return Err(RepositoryError::RunRequest { run: run.to_string(), bytes: request.len() });
         }

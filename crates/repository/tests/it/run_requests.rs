@@ -6,7 +6,9 @@ use crate::logs::directory_repository;
 use crate::support::*;
 use lifeboat_objects::{Key, ObjectStore};
 use lifeboat_repository::ids::{RequestId, RunName};
-use lifeboat_repository::{CheckOptions, MAX_RUN_REQUEST_BYTES, Repository, RepositoryError, check};
+use lifeboat_repository::{
+    CheckOptions, MAX_RUN_REQUEST_BYTES, Repository, RepositoryError, Role, Signer, check,
+};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -66,6 +68,21 @@ fn what_is_no_request_is_damage_and_is_not_read_whole() {
     }
     let checked = check(&house.repository, CheckOptions::default(), &|_, _| ()).unwrap();
     assert_eq!(checked.problems.len(), 4, "{:?}", checked.problems);
+}
+
+/// A host of which nothing is trusted but that it writes its own datasets: it pauses no recovery.
+#[test]
+fn who_can_only_write_asks_nothing() {
+    let house = House::new();
+    let signer = Signer::from_seed(&[7; 32]);
+    let enrol = |role| house.repository.enrol(signer.public(), "app-1", role, Vec::new()).unwrap();
+    enrol(Role::Write);
+    assert!(house.repository.leave_run_request(&signer, &run("r"), &id(1), b"pause").unwrap());
+    enrol(Role::WriteOnly);
+    let refused = house.repository.leave_run_request(&signer, &run("r"), &id(2), b"pause").unwrap_err();
+    assert!(matches!(refused, RepositoryError::NotPermitted { .. }), "{refused}");
+    let unheard = house.repository.read_run_request(&run("r"), &id(1)).unwrap_err();
+    assert!(unheard.is_about_one_object() && unheard.to_string().contains("may not ask"), "{unheard}");
 }
 
 #[test]

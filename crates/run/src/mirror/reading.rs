@@ -96,9 +96,12 @@ fn slot(mirror: &dyn Mirror, run: &RunId, number: u64) -> Result<Option<Vec<u8>>
     mirror.read(&Slot { run: run.clone(), number }).map_err(RunError::Mirror)
 }
 
+/// Slots, each with its number.
+type Numbered = Vec<(u64, Vec<u8>)>;
+
 /// The slots from 1 to `there`.
 fn slots(mirror: &dyn Mirror, run: &RunId, there: u64) -> Result<Vec<Vec<u8>>, RunError> {
-    let every = |first: u64| -> Result<Vec<(u64, Vec<u8>)>, RunError> {
+    let every = |first: u64| -> Result<Numbered, RunError> {
         let numbers = (first..=there).step_by(AT_ONCE as usize);
         let whole = |number| {
             let gone = || damaged(format!("slot {number} of the mirror is not there any more"));
@@ -106,7 +109,7 @@ fn slots(mirror: &dyn Mirror, run: &RunId, there: u64) -> Result<Vec<Vec<u8>>, R
         };
         numbers.map(whole).collect()
     };
-    let read: Vec<Result<Vec<(u64, Vec<u8>)>, RunError>> = thread::scope(|scope| {
+    let read: Vec<Result<Numbered, RunError>> = thread::scope(|scope| {
         let readers: Vec<_> =
             (1..=AT_ONCE.min(there)).map(|first| scope.spawn(move || every(first))).collect();
         let panicked = || Err(damaged("whoever read it panicked".to_owned()));
