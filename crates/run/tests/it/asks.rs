@@ -6,7 +6,7 @@ use lifeboat_run::event::{Ending, Event};
 use lifeboat_run::mirror::{
     Created, FolderMirror, Left, LeftRequest, MemoryMirror, Mirror, MirrorError, Mirrored, Slot,
 };
-use lifeboat_run::{Heard, Request, RequestId, RunStatus, Said};
+use lifeboat_run::{Heard, Request, RequestId, RunStatus, Said, Unsound};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
@@ -167,6 +167,12 @@ fn what_is_asked_elsewhere_is_done_or_refused_and_recorded_as_that() {
             .collect::<Vec<_>>()
     );
     assert_eq!((there.executed_by().by, there.executed_by().host), ("tester", "host-1"));
+    // A journal that answers one request twice is not believed.
+    let mut twice = there.records.clone();
+    let of_pause = twice.iter().find(|record| record.heard.as_ref().is_some_and(|heard| heard.id == paused));
+    let again = Record { number: there.state.number + 1, ..of_pause.unwrap().clone() };
+    twice.push(again);
+    assert!(matches!(RunState::of(&twice), Err(Unsound::HeardTwice { request, .. }) if request == paused));
 }
 
 /// It was answered before the restart: the answer names it, and nobody asks the inbox of another machine.
