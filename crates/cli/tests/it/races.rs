@@ -3,13 +3,14 @@
 //! counts what may be done once.
 
 use crate::place::{Place, Ran, Random};
-use lifeboat_objects::testing::{ACCESS_KEY, BUCKET, SECRET_KEY, SeaweedFs, seaweedfs_alone};
+use lifeboat_objects::testing::{ACCESS_KEY, BUCKET, SECRET_KEY, SeaweedFs, seaweedfs, seaweedfs_alone};
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
 use serde_json::Value;
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -49,10 +50,15 @@ echo done >> last
 ```
 "#;
 
+enum Server {
+    Shared(Arc<SeaweedFs>),
+    Own(SeaweedFs),
+}
+
 /// A repository, and machines that have nothing else in common.
 pub(crate) struct Field {
     pub(crate) place: Place,
-    server: Option<SeaweedFs>,
+    server: Option<Server>,
     known: RefCell<BTreeSet<String>>,
 }
 
@@ -61,9 +67,18 @@ impl Field {
         Self { place: Place::new(), server: None, known: RefCell::default() }
     }
 
+    /// On a server that other tests use as well.
     pub(crate) fn s3() -> Option<Self> {
-        let server = Some(seaweedfs_alone()?);
-        let field = Self { place: Place::empty(), server, known: RefCell::default() };
+        Some(Self::on(Server::Shared(seaweedfs()?)))
+    }
+
+    /// On a server that can be stopped.
+    fn s3_alone() -> Option<Self> {
+        Some(Self::on(Server::Own(seaweedfs_alone()?)))
+    }
+
+    fn on(server: Server) -> Self {
+        let field = Self { place: Place::empty(), server: Some(server), known: RefCell::default() };
         Ran::of(&mut field.command("one", &["repo", "init", "--no-recovery-key"])).expect(0);
         // A slot that opens without the work of a passphrase.
         let add = [
@@ -77,7 +92,7 @@ impl Field {
         ];
         Ran::of(&mut field.command("one", &add)).expect(0);
         field.place.write("key", "000102030405060708090a0b0c0d0e0f");
-        Some(field)
+        field
     }
 
     pub(crate) fn command(&self, machine: &str, arguments: &[&str]) -> Command {
@@ -97,7 +112,10 @@ impl Field {
 
     /// Where the repository is, on S3.
     pub(crate) fn location(&self) -> Option<String> {
-        let endpoint = self.server.as_ref()?.endpoint();
+        let endpoint = match self.server.as_ref()? {
+            Server::Shared(server) => server.endpoint(),
+            Server::Own(server) => server.endpoint(),
+        };
         let prefix = self.place.root().file_name().unwrap().to_str().unwrap().to_ascii_lowercase();
         Some(format!("s3://{BUCKET}/{prefix}?region=us-east-1&endpoint={endpoint}&timeout=5"))
     }
@@ -156,14 +174,16 @@ impl Field {
     /// Nobody reaches the repository.
     fn take_away(&mut self) {
         match &mut self.server {
-            Some(server) => server.kill(),
+            Some(Server::Own(server)) => server.kill(),
+            Some(Server::Shared(_)) => panic!("others use it"),
             None => moved(&self.place.path("repo"), &self.place.path("repo.away")),
         }
     }
 
     fn bring_back(&mut self) {
         match &mut self.server {
-            Some(server) => server.restart().unwrap(),
+            Some(Server::Own(server)) => server.restart().unwrap(),
+            Some(Server::Shared(_)) => panic!("others use it"),
             None => {
                 assert!(!self.place.path("repo").exists(), "nobody makes a repository where it was");
                 moved(&self.place.path("repo.away"), &self.place.path("repo"));
@@ -411,7 +431,7 @@ fn a_run_whose_repository_is_moved_away() {
 
 #[test]
 fn a_run_whose_server_is_gone() {
-    let Some(mut field) = Field::s3() else { return };
+    let Some(mut field) = Field::s3_alone() else { return };
     without_the_repository(&mut field);
 }
 
