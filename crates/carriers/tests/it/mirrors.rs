@@ -3,11 +3,12 @@
 use lifeboat_base::Secret;
 use lifeboat_base::clock::Clock;
 use lifeboat_carriers::RepositoryMirror;
-use lifeboat_objects::SharedStore;
 use lifeboat_objects::directory::DirectoryStore;
 use lifeboat_objects::memory::MemoryStore;
+use lifeboat_objects::{Key, SharedStore};
 use lifeboat_repository::{Environment, InitOptions, Lock, Repository};
-use lifeboat_run::mirror::{Mirror, conformance};
+use lifeboat_run::mirror::{Created, Left, Mirror, Slot, conformance};
+use lifeboat_run::{RequestId, RunId};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -35,4 +36,27 @@ fn in_memory_and_in_a_folder() {
         conformance::check(&mirror);
         assert_eq!(mirror.runs().unwrap().len(), 2);
     }
+}
+
+#[test]
+fn who_only_reads_creates_nothing_and_what_is_no_request_is_named() {
+    let place = tempfile::tempdir().unwrap();
+    let store: SharedStore = Arc::new(MemoryStore::default());
+    let repository = repository(store.clone(), place.path());
+    let (mirror, reader) =
+        (RepositoryMirror::new(&repository).unwrap(), RepositoryMirror::for_reading(&repository));
+    let run: RunId = "20270115t080000z-00000001".parse().unwrap();
+    let (slot, id) = (Slot { run: run.clone(), number: 0 }, RequestId([7; 16]));
+    assert!(reader.create(&slot, b"x").is_err() && reader.leave(&run, &id, b"x").is_err());
+    assert_eq!(mirror.create(&slot, b"x").unwrap(), Created::Created);
+    mirror.leave(&run, &id, b"x").unwrap();
+    assert_eq!(reader.read(&slot).unwrap(), Some(b"x".to_vec()));
+    let from = Some(repository.writer().unwrap().id().to_string());
+    assert_eq!(reader.request(&run, &id).unwrap(), Some(Left::Bytes { bytes: b"x".to_vec(), from }));
+    // What somebody puts there who has no key of the repository.
+    let noise = RequestId([8; 16]);
+    store.create(&Key::new(format!("requests/{run}/{noise}")).unwrap(), b"noise").unwrap();
+    assert_eq!(reader.requests(&run, 10).unwrap(), [id, noise]);
+    assert!(matches!(reader.request(&run, &noise).unwrap(), Some(Left::Nonsense(_))));
+    assert!(mirror.leave(&run, &noise, b"x").is_err());
 }
