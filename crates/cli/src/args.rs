@@ -56,7 +56,7 @@ pub(crate) struct Global {
         value_name = "LOCATION"
     )]
     pub(crate) repository: Option<String>,
-    /// Where the secret comes from: env:NAME, file:PATH or command:COMMAND [default: env:LIFEBOAT_PASSPHRASE]
+    /// Where the secret comes from: env:NAME, file:PATH, command:COMMAND or vault:PATH#FIELD [default: env:LIFEBOAT_PASSPHRASE]
     #[arg(short, long, global = true, env = "LIFEBOAT_KEY", hide_env_values = true, value_name = "SOURCE")]
     pub(crate) key: Option<String>,
     /// The root fingerprint that the repository must have, as `repo init` printed it; a key pair needs it once

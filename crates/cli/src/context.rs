@@ -5,6 +5,7 @@ use crate::args::Global;
 use crate::failure::Failure;
 use crate::output::Output;
 use crate::recording::Noted;
+use crate::secret::read_secret;
 use lifeboat_base::clock::Clock;
 use lifeboat_base::{Hint, Secret, hex};
 use lifeboat_evidence::{Event, Who};
@@ -16,7 +17,6 @@ use lifeboat_repository::ids::{DatasetName, WriterId};
 use lifeboat_repository::{Environment, EpochPrivateKey, Published, Reader, ReaderPin, Repository, Unlock};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// How the private half of a public-key slot is written in a file.
@@ -352,54 +352,6 @@ pub(crate) fn unlock(secret: &Secret) -> Result<Unlock, Failure> {
             )),
         },
         None => Ok(Unlock::Passphrase(secret.clone())),
-    }
-}
-
-/// Reads a secret from where its source says. The line's end is not part of it.
-pub(crate) fn read_secret(source: &str) -> Result<Secret, Failure> {
-    let (kind, rest) = source.split_once(':').unwrap_or(("", source));
-    let bytes = match kind {
-        "env" => std::env::var_os(rest).map(std::os::unix::ffi::OsStringExt::into_vec).ok_or_else(|| {
-            Failure::usage(
-                format!("the environment variable {rest} is not set"),
-                format!("Set {rest}, or give --key env:NAME, file:PATH or command:COMMAND."),
-            )
-        })?,
-        "file" => std::fs::read(rest).map_err(|error| {
-            Failure::usage(
-                format!("read the secret from {rest}: {error}"),
-                "Check the path and its permissions.",
-            )
-        })?,
-        "command" => run_command(rest)?,
-        // The text may be the secret itself: it is not repeated.
-        _ => {
-            return Err(Failure::usage(
-                "a secret was given where its source belongs",
-                "Write env:NAME, file:PATH or command:COMMAND; a secret on the command line is seen by everybody on the machine.",
-            ));
-        }
-    };
-    let end = bytes.iter().rposition(|b| !matches!(b, b'\n' | b'\r')).map_or(0, |at| at + 1);
-    if end == 0 {
-        return Err(Failure::usage(
-            format!("the secret from {kind}:{} is empty", if kind == "command" { "…" } else { rest }),
-            "Check where it comes from.",
-        ));
-    }
-    Ok(Secret::new(bytes[..end].to_vec()))
-}
-
-fn run_command(command: &str) -> Result<Vec<u8>, Failure> {
-    let hint = "Run the command by hand; it must print the secret on stdout and exit with 0.";
-    let output =
-        Command::new("/bin/sh").args(["-c", command]).stdin(Stdio::null()).stderr(Stdio::inherit()).output();
-    match output {
-        Ok(output) if output.status.success() => Ok(output.stdout),
-        Ok(output) => {
-            Err(Failure::usage(format!("the command for the secret ended with {}", output.status), hint))
-        }
-        Err(error) => Err(Failure::usage(format!("the command for the secret did not start: {error}"), hint)),
     }
 }
 

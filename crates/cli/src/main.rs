@@ -11,6 +11,7 @@ mod guard;
 mod output;
 mod point;
 mod recording;
+mod secret;
 mod time;
 
 use args::{Cli, Command};

@@ -161,8 +161,8 @@ fn is_time(text: &str) -> bool {
 
 fn secret(value: &str) -> Result<(), String> {
     match SecretRef::try_from(value.to_owned()) {
-        Ok(SecretRef::Env(_) | SecretRef::File(_)) => Ok(()),
-        _ => Err("a secret is named, never given here: say env:NAME or file:PATH".to_owned()),
+        Ok(_) => Ok(()),
+        Err(_) => Err("a secret is named, never given here: say env:NAME, file:PATH, command:PROGRAM or vault:PATH#FIELD".to_owned()),
     }
 }
 
@@ -199,7 +199,8 @@ mod tests {
             (InputKind::Time, "2026-11-22T14:30:00", "2026-11-22T25:00:00"),
             (InputKind::Choice, "b", "c"),
             (InputKind::Path, "/srv/a.db", ""),
-            (InputKind::Secret, "env:PGPASSWORD", "command:pass"),
+            (InputKind::Secret, "env:PGPASSWORD", "hunter2"),
+            (InputKind::Secret, "vault:secret/db#password", "vault:secret/db"),
             (InputKind::Text, "", "two\nlines"),
         ] {
             accepts(kind, good).unwrap();

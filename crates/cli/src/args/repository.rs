@@ -111,7 +111,7 @@ pub(crate) struct CopyArgs {
     /// The repository to copy to, made with `lifeboat repo init --copy-of`
     #[arg(long, value_name = "LOCATION")]
     pub(crate) to: String,
-    /// Where its secret comes from: env:NAME, file:PATH or command:COMMAND
+    /// Where its secret comes from: env:NAME, file:PATH, command:COMMAND or vault:PATH#FIELD
     #[arg(long, value_name = "SOURCE", default_value = "env:LIFEBOAT_COPY_PASSPHRASE")]
     pub(crate) to_key: String,
     /// Datasets; none: all
@@ -125,7 +125,7 @@ pub(crate) struct CopyArgs {
 #[derive(Clone, Debug, Args)]
 #[group(required = true, multiple = false)]
 pub(crate) struct LockArgs {
-    /// By a passphrase from env:NAME, file:PATH or command:COMMAND
+    /// By a passphrase from env:NAME, file:PATH, command:COMMAND or vault:PATH#FIELD
     #[arg(long, value_name = "SOURCE")]
     pub(crate) passphrase: Option<String>,
     /// By a new recovery key, which is printed once

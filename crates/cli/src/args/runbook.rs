@@ -136,7 +136,7 @@ pub(crate) struct About {
 pub(crate) struct ApproveArgs {
     #[command(flatten)]
     pub(crate) about: About,
-    /// Where your key is: file:PATH, env:NAME or command:COMMAND
+    /// Where your key is: file:PATH, env:NAME, command:COMMAND or vault:PATH#FIELD
     #[arg(long, env = "LIFEBOAT_APPROVER_KEY", hide_env_values = true, value_name = "SOURCE")]
     pub(crate) with: String,
     /// Agree without being asked whether you mean it

@@ -1,10 +1,11 @@
 //! `lifeboat copy`: snapshots to another repository.
 
 use crate::args::CopyArgs;
-use crate::context::{Context, dataset_name, read_secret};
+use crate::context::{Context, dataset_name};
 use crate::failure::{Failure, Outcome};
 use crate::output::bytes;
 use crate::recording;
+use crate::secret::read_secret;
 use lifeboat_objects::location::Location;
 use lifeboat_repository::Published;
 use serde_json::json;

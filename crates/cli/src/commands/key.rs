@@ -2,9 +2,10 @@
 
 use crate::args::{KeyCommand, LockArgs};
 use crate::commands::keep::by_digits;
-use crate::context::{Context, PRIVATE_PREFIX, read_secret};
+use crate::context::{Context, PRIVATE_PREFIX};
 use crate::failure::{Failure, Outcome};
 use crate::recording;
+use crate::secret::read_secret;
 use lifeboat_base::crashsafe::{self, Creation};
 use lifeboat_base::{Secret, hex};
 use lifeboat_evidence::Action;

@@ -1,9 +1,10 @@
 //! `lifeboat notify test`: whether a message arrives, before one has to.
 
 use crate::args::NotifyCommand;
-use crate::context::{Context, read_secret};
+use crate::context::Context;
 use crate::failure::{Failure, Outcome};
 use crate::output::duration;
+use crate::secret::read_secret;
 use lifeboat_base::clock::{Clock, Stopwatch};
 use lifeboat_base::{Hint, report};
 use lifeboat_daemon::{Trouble, channel_of, templates_of};
@@ -100,7 +101,7 @@ fn test<'p>(name: &'p str, plan: &'p NotifyPlan, system: &str) -> Tested<'p> {
 
 fn no_secret(channel: &str, failure: Failure) -> Trouble {
     let hint = format!(
-        "Check where notify.{channel} in the plan has its secret: env:NAME, file:PATH or command:COMMAND, as this \
+        "Check where notify.{channel} in the plan has its secret: env:NAME, file:PATH, command:COMMAND or vault:PATH#FIELD, as this \
          command and `lifeboat serve` see them."
     );
     Trouble::new(failure.message, hint)

@@ -3,9 +3,10 @@
 use crate::args::{RepoCommand, WritersCommand};
 use crate::commands::keep::by_digits;
 use crate::commands::key::recovery_text;
-use crate::context::{Context, dataset_name, host_name, read_secret};
+use crate::context::{Context, dataset_name, host_name};
 use crate::failure::{Failure, Outcome};
 use crate::recording;
+use crate::secret::read_secret;
 use lifeboat_base::{Secret, hex};
 use lifeboat_evidence::Action;
 use lifeboat_objects::location::{self, Location};

@@ -3,9 +3,10 @@
 use crate::args::ServeArgs;
 use crate::commands::backup::store_of;
 use crate::commands::follow::stop_on_signals;
-use crate::context::{Context, read_secret};
+use crate::context::Context;
 use crate::failure::{Failure, Outcome};
 use crate::output::{Output, write_stdout};
+use crate::secret::read_secret;
 use lifeboat_base::Secret;
 use lifeboat_base::clock::Clock;
 use lifeboat_daemon::recover::{Recovered, recover};

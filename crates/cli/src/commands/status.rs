@@ -3,9 +3,10 @@
 
 use crate::args::{Global, StatusArgs};
 use crate::commands::follow::stop_on_signals;
-use crate::context::{Context, plan_text, read_secret};
+use crate::context::{Context, plan_text};
 use crate::failure::{Failure, Outcome};
 use crate::output::{Output, write_stdout};
+use crate::secret::read_secret;
 use lifeboat_base::clock::Clock;
 use lifeboat_base::{Hint, Secret};
 use lifeboat_daemon::ask::{AskError, status, url_of};

@@ -29,6 +29,7 @@ mod recoveries;
 mod rehearsal;
 mod remote;
 mod runbook;
+mod secrets;
 mod serve;
 mod silent;
 mod spool;

@@ -17,10 +17,11 @@ use crate::args::RunbookCommand;
 use crate::context::Context;
 use crate::failure::{Failure, Outcome};
 use crate::output::Output;
+use crate::secret::Anywhere;
 use lifeboat_base::Hint;
 use lifeboat_carriers::{Lifeboat, Sql};
 use lifeboat_evidence::PublicKey;
-use lifeboat_run::{Carriers, EnvironmentAndFiles, House, People, Person, RunError, Runs};
+use lifeboat_run::{Carriers, House, People, Person, RunError, Runs};
 use lifeboat_runbook::{Runbook, compile};
 use std::error::Error;
 use std::path::Path;
@@ -96,13 +97,13 @@ fn house(context: &Context, who: &str, width: u16) -> Result<House, Failure> {
     });
     let lifeboat = Lifeboat::new(program, before.collect::<Result<_, _>>()?);
     let carriers = Carriers {
-        sql: Some(Arc::new(Sql::default())),
+        sql: Some(Arc::new(Sql::with_secrets(Arc::new(Anywhere)))),
         lifeboat: Some(Arc::new(lifeboat)),
         ..Carriers::here()
     };
     Ok(House {
         carriers,
-        secrets: Arc::new(EnvironmentAndFiles),
+        secrets: Arc::new(Anywhere),
         people: people(context),
         width: usize::from(width),
         ..House::new(who, &context.host())

@@ -1,7 +1,8 @@
 //! Telling people what a run waits for them for, through the channels of the plan: the same that the service tells
 //! by, with their own texts and signatures. Contacts who have a mail address are written to by the plan's mail server.
 
-use crate::context::{Context, read_secret};
+use crate::context::Context;
+use crate::secret::read_secret;
 use lifeboat_base::clock::{Clock, Timestamp};
 use lifeboat_daemon::{Trouble, channel_of, templates_of};
 use lifeboat_notify::{Channel, Kind, Message, Phase, message};
