@@ -44,13 +44,13 @@ pub use approval::{NotTaken, ShownBound, Signed, Statement};
 pub use carry::{Bash, Capture, Carried, Carriers, Carry, Http, Masker, Order, Stop};
 pub use dry::{DryRun, Finding, Obstacle, dry_run};
 pub use engine::{
-    Asker, Begin, CONFIRM_WITHIN, Compile, DEFAULT_WIDTH, Executor, Finished, HEAR_EVERY, House, Key, Observer, Rest,
-    Task, Threads, Until, Workers,
+    Asker, Begin, CONFIRM_WITHIN, Compile, DEFAULT_WIDTH, Executor, Finished, HEAR_EVERY, House, Key,
+    Observer, Rest, Task, Threads, Until, Workers,
 };
 pub use error::RunError;
 pub use escalation::{
-    About, Contact, Escalation, Failing, Messenger, Moment, Next, NotSent, Notice, Pace, Recipient, Stage, Telling,
-    Tellings, Tells, Told, ToldOf, What,
+    About, Contact, Escalation, Failing, Messenger, Moment, Next, NotSent, Notice, Pace, Recipient, Stage,
+    Telling, Tellings, Tells, Told, ToldOf, What,
 };
 pub use event::{Event, Given, Heard, Record, Said};
 pub use folder::{FolderError, RunFolder, Runs, Story};

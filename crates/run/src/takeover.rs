@@ -104,7 +104,8 @@ fn takeover_line(
 ) -> Result<(Record, Line), RunError> {
     let latest = story.records.last().map(|(record, _)| record.at).unwrap_or_default();
     let at = RunTime::after(house.clock.clone(), latest).now();
-    let record = Record { number: story.number() + 1, generation, at, event: Event::TakenOver(taken), heard: None };
+    let record =
+        Record { number: story.number() + 1, generation, at, event: Event::TakenOver(taken), heard: None };
     let line = journal::line(&record, story.chain())?;
     Ok((record, line))
 }
