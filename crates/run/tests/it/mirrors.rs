@@ -261,6 +261,26 @@ fn who_thaws_after_a_takeover_elsewhere_stops_at_its_next_slot() {
     assert_eq!((gate.times("once"), other.times("once")), (0, 1));
 }
 
+/// The last step is over for both; the run ended where it was taken over to.
+#[test]
+fn who_thaws_at_the_end_of_a_run_that_was_taken_over_does_not_say_that_it_is_done() {
+    let mirror = MemoryMirror::new();
+    let (_here, run, gate, driving) = frozen(mirrored(&mirror), "after");
+    wait_for_slot(&mirror, &run, 6);
+    let elsewhere = tempfile::tempdir().unwrap();
+    let runs = Runs::within(elsewhere.path());
+    let there = House { host: "host-2".to_owned(), ..mirrored(&mirror.from_elsewhere()) };
+    let mut executor =
+        Executor::take_over(&runs, &run, with(&Gate::default(), there), &compile_bytes, None).unwrap();
+    assert_eq!(drive(&mut executor).unwrap(), Rest::Ended(Ending::Done));
+    gate.let_go();
+    let thawed = driving.join().unwrap().unwrap_err();
+    assert!(
+        matches!(&thawed, RunError::TakenOver { by: Some(by), .. } if by.ends_with(" on host-2")),
+        "{thawed}"
+    );
+}
+
 #[test]
 fn who_thaws_without_its_mirror_begins_nothing_that_may_be_done_once() {
     let mirror = MemoryMirror::new();
