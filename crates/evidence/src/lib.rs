@@ -32,7 +32,7 @@ pub mod receipt;
 mod report;
 #[cfg(any(test, feature = "conformance"))]
 pub mod testing;
-mod time;
+pub mod time;
 pub mod verify;
 
 pub use append::{AppendError, Appended, append};

@@ -1,7 +1,7 @@
-//! The time that a run goes by: it never goes back. And times in JSON: RFC 3339 in UTC.
+//! The time that a run goes by: it never goes back.
 
 use lifeboat_base::clock::{Clock, Stopwatch, Timestamp};
-use serde::{Deserialize, Deserializer, Serializer, de};
+pub(crate) use lifeboat_evidence::time::{deserialize, option, serialize};
 
 /// The time of a run: the machine's clock, but never before what the journal has seen, however the clock is set.
 /// What has expired stays expired.
@@ -27,39 +27,6 @@ impl RunTime {
         self.latest = self.clock.now().max(self.latest.plus(passed));
         self.since = Stopwatch::start();
         self.latest
-    }
-}
-
-pub(crate) fn serialize<S: Serializer>(time: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_str(time)
-}
-
-pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Timestamp, D::Error> {
-    let text = String::deserialize(deserializer)?;
-    let instant: jiff::Timestamp =
-        text.parse().map_err(|_| de::Error::custom(format!("{text:?} is no time of RFC 3339")))?;
-    Ok(Timestamp::from_jiff(instant))
-}
-
-/// The same where there may be none.
-pub(crate) mod option {
-    use super::*;
-    use serde::Serialize;
-
-    #[derive(Serialize, Deserialize)]
-    struct Time(#[serde(with = "super")] Timestamp);
-
-    pub(crate) fn serialize<S: Serializer>(
-        time: &Option<Timestamp>,
-        serializer: S,
-    ) -> Result<S::Ok, S::Error> {
-        time.map(Time).serialize(serializer)
-    }
-
-    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
-        deserializer: D,
-    ) -> Result<Option<Timestamp>, D::Error> {
-        Ok(Option::<Time>::deserialize(deserializer)?.map(|time| time.0))
     }
 }
 

@@ -61,9 +61,11 @@ impl Finding {
     }
 }
 
-macro_rules! rules {
-    ($($(#[doc = $doc:literal])+ $rule:ident = $name:literal,)+) => {
-        /// The rules, each with its name; `docs/lint.md` has their reasons and their arithmetic.
+/// Makes the enum of the rules that a lint has, each with its name: an item, a documentation comment and a name a rule.
+#[macro_export]
+macro_rules! lint_rules {
+    (#[doc = $all:literal] $($(#[doc = $doc:literal])+ $rule:ident = $name:literal,)+) => {
+        #[doc = $all]
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub enum Rule {
             $($(#[doc = $doc])+ $rule,)+
@@ -83,7 +85,9 @@ macro_rules! rules {
     };
 }
 
-rules! {
+lint_rules! {
+    /// The rules, each with its name; `docs/lint.md` has their reasons and their arithmetic.
+
     /// Exposure when the host is lost, against the RPO.
     RpoHost = "rpo-host",
     /// Exposure when the repository is lost with it, against the RPO.

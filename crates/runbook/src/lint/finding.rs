@@ -47,29 +47,9 @@ impl Finding {
     }
 }
 
-macro_rules! rules {
-    ($($(#[doc = $doc:literal])+ $rule:ident = $name:literal,)+) => {
-        /// The rules for runbooks, each with its name; `docs/lint.md` has their reasons.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-        pub enum Rule {
-            $($(#[doc = $doc])+ $rule,)+
-        }
+lifeboat_plan::lint_rules! {
+    /// The rules for runbooks, each with its name; `docs/lint.md` has their reasons.
 
-        impl Rule {
-            /// All of them.
-            pub const ALL: &[Self] = &[$(Self::$rule),+];
-
-            /// Its name.
-            pub const fn name(self) -> &'static str {
-                match self {
-                    $(Self::$rule => $name,)+
-                }
-            }
-        }
-    };
-}
-
-rules! {
     /// It may not be repeated, and nothing says how it is undone or why it cannot be.
     UndoMissing = "undo-missing",
     /// It destroys, and nobody agrees to it.
