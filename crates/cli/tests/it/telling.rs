@@ -312,6 +312,11 @@ fn the_screen_says_who_is_next_and_a_dry_run_who_would_be() {
     ] {
         assert!(looked.contains(line), "{line}\n{looked}");
     }
+    let other = SWITCH.replace("approve=commander", "approve=\"2 of stranger\"");
+    stage.place.write("other.md", other);
+    let strange = stage.run(&["runbook", "run", "other.md", "--dry-run"]).stdout;
+    assert!(strange.contains("    no contact of the document or the plan is stranger\n"), "{strange}");
+    assert!(strange.contains("  stranger, at once: chief, owner (ops)\n"), "{strange}");
     let looked = stage.place.json(&["runbook", "run", "switch.md", "--dry-run"]);
     assert_eq!(looked["telling"][1]["who"], serde_json::json!(["lead"]), "{looked}");
     stage.begin("").expect(4);

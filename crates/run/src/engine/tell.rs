@@ -17,6 +17,9 @@ use lifeboat_runbook::{Action, Front, Step, StepId};
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+/// So much is waited for in few runs.
+const MANY: usize = 50;
+
 /// Who tells for an executor.
 pub(super) struct Teller {
     escalation: Escalation,
@@ -25,13 +28,20 @@ pub(super) struct Teller {
     looked: u64,
     /// When something is due next.
     next: Option<Timestamp>,
+    /// When it looked last, and how much was waited for then.
+    last: (Stopwatch, usize),
 }
 
 impl Teller {
     pub(super) fn new(tells: &Tells, front: &Front) -> Self {
         let escalation = Escalation::of(&tells.plan, front);
         let sender = Sender::new(tells.messenger.clone(), tells.pace);
-        Self { escalation, sender, looked: 0, next: None }
+        Self { escalation, sender, looked: 0, next: None, last: (Stopwatch::start(), 0) }
+    }
+
+    /// Where very much is waited for it is not looked after each record.
+    fn has_just_looked(&self) -> bool {
+        self.last.1 > MANY && self.last.0.elapsed() < super::LOOK
     }
 
     fn recipients(&self, who: &BTreeSet<&String>) -> Vec<Recipient> {
@@ -48,6 +58,9 @@ impl Teller {
 impl Executor {
     /// Tells what is due, and takes in what arrived.
     pub(super) fn tell(&mut self, observer: &mut dyn Observer) -> Result<(), RunError> {
+        if self.teller.as_ref().is_some_and(Teller::has_just_looked) {
+            return Ok(());
+        }
         self.tell_within(Duration::ZERO, observer)
     }
 
@@ -61,7 +74,7 @@ impl Executor {
             return Ok(());
         };
         let watch = Stopwatch::start();
-        self.tell(observer)?;
+        self.tell_within(Duration::ZERO, observer)?;
         while self.teller.as_ref().is_some_and(|teller| !teller.sender.is_quiet()) && watch.elapsed() < most {
             self.tell_within(super::LOOK.min(most.saturating_sub(watch.elapsed())), observer)?;
         }
@@ -93,7 +106,7 @@ impl Executor {
         self.tell_needed(teller, &awaited, now, observer)?;
         self.withdraw(teller, &awaited, observer)?;
         self.hand_over(teller);
-        teller.looked = self.state.number;
+        (teller.looked, teller.last) = (self.state.number, (Stopwatch::start(), awaited.len()));
         Ok(())
     }
 

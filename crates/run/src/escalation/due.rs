@@ -26,11 +26,13 @@ pub(crate) fn due(
 ) -> (Vec<About>, Option<Timestamp>) {
     let mut due = Vec::new();
     let mut next: Option<Timestamp> = None;
+    let mut of_role: BTreeMap<Option<&str>, Vec<Stage>> = BTreeMap::new();
     for one in awaited {
-        let stages = escalation.stages(one.role.as_deref());
+        let role = one.role.as_deref();
+        let stages = of_role.entry(role).or_insert_with(|| escalation.stages(role));
         let later = stages.iter().map(|stage| one.since.plus(stage.after)).find(|at| *at > now);
         next = next.into_iter().chain(later).min();
-        due.extend(due_of(one, &stages, tellings, now));
+        due.extend(due_of(one, stages, tellings, now));
     }
     (due, next)
 }

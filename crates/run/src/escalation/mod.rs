@@ -224,6 +224,11 @@ impl Escalation {
         self.contacts.values()
     }
 
+    /// Whether a contact is who a role asks for.
+    pub fn has_role(&self, role: &str) -> bool {
+        self.contacts.values().any(|contact| is_of(contact, role))
+    }
+
     /// The stages of waiting for somebody of a role, in order; the first is at once, and the last are reminders.
     pub fn stages(&self, role: Option<&str>) -> Vec<Stage> {
         let mut stages = BTreeMap::from([(Duration::ZERO, stage_of(self.first(role)))]);

@@ -395,7 +395,7 @@ fn where_nobody_can_be_told_that_is_said_once() {
 #[test]
 fn many_that_fail_at_once_are_not_a_message_each() {
     let step = |n: usize| format!("```bash {{step=s{n} needs=none repeat=safe}}\nfalse\n```\n\n");
-    let text = format!("# R\n\n{}", (0..40).map(step).collect::<String>());
+    let text = format!("# R\n\n{}", (0..80).map(step).collect::<String>());
     let mut stage = Stage::new(&text, Post::default());
     stage.go_at(0);
     assert!(stage.count("telling") <= 10, "{}", stage.count("telling"));
@@ -405,7 +405,7 @@ fn many_that_fail_at_once_are_not_a_message_each() {
     assert_eq!(told(&stage), before);
     let sent = stage.go_at(301);
     assert!(sent.iter().all(|(_, line)| line.contains("more)")), "the others are told together: {sent:?}");
-    assert_eq!(stage.tried.executor.standing().told.len(), 40);
+    assert_eq!(stage.tried.executor.standing().told.len(), 80);
 }
 
 #[test]

@@ -136,6 +136,8 @@ fn is_mail_address(address: &str) -> bool {
 pub(super) struct Foreseen {
     /// The role that is asked for; none, for whatever asks for nobody in particular.
     role: Option<String>,
+    /// Whether a contact has it.
+    is_role_known: bool,
     after_seconds: u64,
     /// The contacts.
     who: BTreeSet<String>,
@@ -152,24 +154,28 @@ pub(super) fn foreseen(context: &Context, runbook: &Runbook) -> Vec<Foreseen> {
     let plan = Arc::new(context.plan.clone());
     let messenger = ByThePlan { plan, system: String::new(), channels: Mutex::default() };
     let escalation = Escalation::of(&context.plan, &runbook.front);
-    let of_role = |role: Option<String>| {
-        let stages = escalation.stages(role.as_deref()).into_iter().filter(|stage| !stage.is_reminder);
-        let stages: Vec<Foreseen> = stages
-            .map(|stage| {
-                let whom: Vec<&Contact> =
-                    stage.who.iter().filter_map(|name| escalation.contact(name)).collect();
-                let called = whom.iter().filter(|contact| !messenger.is_mailed(contact));
-                let to_be_called = called
-                    .map(|contact| format!("{} ({})", contact.name, contact.reach.join(", ")))
-                    .collect();
-                let (to, after_seconds) = (messenger.recipients(&whom), stage.after.as_secs());
-                let (role, who, actions) = (role.clone(), stage.who, stage.actions);
-                Foreseen { role, after_seconds, who, actions, to, to_be_called }
-            })
-            .collect();
-        stages
-    };
-    roles(runbook).into_iter().map(Some).chain([None]).flat_map(of_role).collect()
+    let roles = roles(runbook).into_iter().map(Some).chain([None]);
+    roles.flat_map(|role| of_role(&messenger, &escalation, role.as_deref())).collect()
+}
+
+fn of_role(messenger: &ByThePlan, escalation: &Escalation, role: Option<&str>) -> Vec<Foreseen> {
+    let stages = escalation.stages(role).into_iter().filter(|stage| !stage.is_reminder);
+    let foreseen = stages.map(|stage| {
+        let whom: Vec<&Contact> = stage.who.iter().filter_map(|name| escalation.contact(name)).collect();
+        let called = whom.iter().filter(|contact| !messenger.is_mailed(contact));
+        Foreseen {
+            role: role.map(str::to_owned),
+            is_role_known: role.is_none_or(|role| escalation.has_role(role)),
+            after_seconds: stage.after.as_secs(),
+            to_be_called: called
+                .map(|contact| format!("{} ({})", contact.name, contact.reach.join(", ")))
+                .collect(),
+            to: messenger.recipients(&whom),
+            who: stage.who,
+            actions: stage.actions,
+        }
+    });
+    foreseen.collect()
 }
 
 /// The roles that a runbook asks for.
@@ -203,6 +209,9 @@ pub(super) fn say(foreseen: &[Foreseen], text: &mut Vec<u8>) -> io::Result<()> {
         let to: Vec<String> = stage.to.iter().map(ToString::to_string).collect();
         let to = if to.is_empty() { "NOBODY IS REACHED".to_owned() } else { to.join(", ") };
         writeln!(text, "  {role}, {after}: {whom} ({to})")?;
+        if stage.after_seconds == 0 && !stage.is_role_known {
+            writeln!(text, "    no contact of the document or the plan is {role}")?;
+        }
         if !stage.to_be_called.is_empty() {
             writeln!(text, "    to be called: {}", stage.to_be_called.join("; "))?;
         }
