@@ -16,7 +16,7 @@ pub(crate) use repository::{
     CheckArgs, CopyArgs, ForgetArgs, HoldCommand, KeyCommand, LockArgs, PruneArgs, RepoCommand,
     WritersCommand,
 };
-pub(crate) use runbook::{About, ApproveArgs, Drive, OfRun, ResumeArgs, RunArgs, RunbookCommand, whole};
+pub(crate) use runbook::{About, ApproveArgs, Drive, OfRun, ResumeArgs, RunArgs, RunbookCommand};
 pub(crate) use service::{
     EvidenceCommand, EvidenceFormat, EvidenceListArgs, InitArgs, LintArgs, NotifyCommand, ServeArgs,
     StatusArgs,

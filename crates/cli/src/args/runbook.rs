@@ -1,7 +1,6 @@
 //! What is typed to carry out runbooks.
 
 use clap::{Args, Subcommand, ValueHint};
-use lifeboat_run::RunId;
 use lifeboat_runbook::StepId;
 use std::path::PathBuf;
 
@@ -197,9 +196,4 @@ pub(crate) struct ResumeArgs {
 fn input(text: &str) -> Result<(String, String), String> {
     let (name, value) = text.split_once('=').ok_or("say NAME=VALUE")?;
     Ok((name.to_owned(), value.to_owned()))
-}
-
-/// A whole name, where the text is one.
-pub(crate) fn whole(text: &str) -> Option<RunId> {
-    text.parse().ok()
 }

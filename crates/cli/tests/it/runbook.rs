@@ -295,7 +295,7 @@ fn a_mirrored_run_goes_on_elsewhere() {
     };
     let listed = elsewhere(&["runbook", "list", "--mirrored"]);
     assert!(listed.stdout.contains("only in the repository"), "{listed}");
-    let taken = elsewhere(&["runbook", "resume", &run, "--take-over", "--by", "ann", "--no-wait"]);
+    let taken = elsewhere(&["runbook", "resume", &run[..16], "--take-over", "--by", "ann", "--no-wait"]);
     assert_eq!(taken.code, Some(4), "{taken}");
     assert!(taken.stdout.contains("do told (communications)"), "{taken}");
     elsewhere(&["runbook", "confirm", &run, "told", "--by", "eve"]).expect(0);

@@ -1,6 +1,7 @@
 //! A mirrored run whose repository is part of the disaster.
 
 use crate::place::{Place, Ran};
+use crate::races::moved;
 
 const RUNBOOK: &str = r#"# Switch
 
@@ -31,7 +32,7 @@ fn a_run_goes_on_without_its_repository_when_somebody_answers_for_it() {
     place.run(&begun).expect(4);
     let run = place.json(&["runbook", "list"])[0]["run"].as_str().unwrap().to_owned();
     place.run(&["runbook", "confirm", &run, "told", "--by", "ann"]).expect(0);
-    std::fs::rename(place.path("repo"), place.path("gone")).unwrap();
+    moved(&place.path("repo"), &place.path("gone"));
 
     let waits = resumed(&place, &run).expect(4);
     assert!(waits.stderr.contains("the run's mirror cannot be reached: "), "{waits}");
@@ -46,7 +47,7 @@ fn a_run_goes_on_without_its_repository_when_somebody_answers_for_it() {
     assert_eq!((lines(&place, "prepared"), lines(&place, "switched")), (1, 1));
 
     // The repository comes back: the rest of the run arrives there, and nobody begins it again.
-    std::fs::rename(place.path("gone"), place.path("repo")).unwrap();
+    moved(&place.path("gone"), &place.path("repo"));
     let over = resumed(&place, &run).expect(1);
     assert!(over.stderr.contains("is over"), "{over}");
     let mut elsewhere =

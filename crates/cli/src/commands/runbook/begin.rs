@@ -1,7 +1,8 @@
 //! Beginning a run, and going on with one.
 
+use super::meant::{here, mirrored};
 use super::{drive, failed, find, house, mirror, mirror_in_time, of_run, person, pinned, read, runs, tell};
-use crate::args::{ResumeArgs, RunArgs, whole};
+use crate::args::{ResumeArgs, RunArgs};
 use crate::context::Context;
 use crate::failure::{Failure, Outcome};
 use crate::time::instant;
@@ -57,13 +58,16 @@ pub(super) fn resume(context: &Context, args: &ResumeArgs) -> Result<Outcome, Fa
     drive::drive(context, executor, &runbook, &args.drive, &past)
 }
 
-/// A run of this machine, or one that only the mirror has: that one is named whole.
+/// A run of this machine; to be taken over, also one that only the mirror has.
 fn meant(context: &Context, args: &ResumeArgs) -> Result<(RunId, Option<RunFolder>), Failure> {
-    match (find(context, &args.run), whole(&args.run)) {
-        (Ok(folder), _) => Ok((folder.run().clone(), Some(folder))),
-        (Err(_), Some(run)) if args.take_over => Ok((run, None)),
-        (Err(failure), _) => Err(failure),
+    if args.take_over && context.names_repository() {
+        return Ok(match here(context, &args.run)? {
+            Some(folder) => (folder.run().clone(), Some(folder)),
+            None => (mirrored(context, &args.run)?, None),
+        });
     }
+    let folder = find(context, &args.run)?;
+    Ok((folder.run().clone(), Some(folder)))
 }
 
 pub(super) fn is_mirrored(folder: &RunFolder) -> Result<bool, Failure> {

@@ -83,6 +83,14 @@ pub(super) fn find(context: &Context, text: &str) -> Result<RunFolder, Failure> 
     here(context, text)?.ok_or_else(|| nowhere(text))
 }
 
+/// The run that the repository has and that is meant.
+pub(super) fn mirrored(context: &Context, text: &str) -> Result<RunId, Failure> {
+    let all = mirror::to_look_at(context)?.runs().map_err(|error| failed(&error))?;
+    one(&all, text)?.cloned().ok_or_else(|| {
+        Failure::usage(format!("there is no run {text:?} on this machine, nor in the repository"), SEE_LIST)
+    })
+}
+
 fn nowhere(text: &str) -> Failure {
     Failure::usage(
         format!("there is no run {text:?} on this machine"),
@@ -90,7 +98,8 @@ fn nowhere(text: &str) -> Failure {
     )
 }
 
-fn here(context: &Context, text: &str) -> Result<Option<RunFolder>, Failure> {
+/// The run of this machine that is meant, if it has one.
+pub(super) fn here(context: &Context, text: &str) -> Result<Option<RunFolder>, Failure> {
     let runs = runs(context)?;
     let all = runs.list().map_err(|error| failed(&error))?;
     let run = one(&all, text)?;
