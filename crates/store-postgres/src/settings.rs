@@ -117,11 +117,17 @@ fn quoted(value: &str) -> String {
 /// What a configuration file sets a parameter to: the last time counts. Included files are not looked into.
 fn value_of(text: &str, name: &str) -> Option<String> {
     text.lines().rev().find_map(|line| {
-        let line = line.trim_start();
+        let line = line.trim_start_matches(is_space);
         let rest = line.get(..name.len()).filter(|start| start.eq_ignore_ascii_case(name))?;
         let rest = Some(&line[rest.len()..]).filter(|rest| !rest.starts_with(goes_on_with_a_word))?;
-        value(rest.trim_start_matches(|c: char| c == '=' || c.is_ascii_whitespace()))
+        value(rest.trim_start_matches(|c: char| c == '=' || is_space(c)))
     })
+}
+
+/// What PostgreSQL passes over within a line (guc-file.l). Every other character beyond ASCII belongs to a word, spaces
+/// of Unicode too.
+const fn is_space(character: char) -> bool {
+    matches!(character, ' ' | '\t' | '\r')
 }
 
 /// Whether a word does not end here. A value needs nothing between it and its name, if it is quoted.
@@ -132,7 +138,7 @@ fn goes_on_with_a_word(character: char) -> bool {
 /// A value: quoted, with `''` and `\'` for a quote, or a word; a comment may follow.
 fn value(text: &str) -> Option<String> {
     let Some(mut rest) = text.as_bytes().strip_prefix(b"'") else {
-        let end = text.find(|c: char| c == '#' || c.is_ascii_whitespace()).unwrap_or(text.len());
+        let end = text.find(|c: char| c == '#' || is_space(c)).unwrap_or(text.len());
         return Some(text[..end].to_owned()).filter(|word| !word.is_empty());
     };
     let mut value = Vec::new();
@@ -234,6 +240,8 @@ mod tests {
         assert_eq!(value("b").as_deref(), Some("x"), "nothing need stand before a quote");
         assert_eq!(value("c").as_deref(), Some("1"));
         assert_eq!((value("d"), value("f"), value("e")), (None, None, None));
+        // Found by fuzzing: the next line belongs to the name here, and is no space.
+        assert_eq!(value_of("\u{85}archive_mode = on", "archive_mode"), None);
     }
 
     proptest! {
