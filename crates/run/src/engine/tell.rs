@@ -102,8 +102,11 @@ impl Executor {
             return Ok(());
         }
         let awaited = self.awaited(now);
-        self.tell_settled(&awaited, observer)?;
+        let is_left = self.tell_settled(&awaited, observer)?;
         self.tell_needed(teller, &awaited, now, observer)?;
+        if is_left {
+            teller.next = Some(now);
+        }
         self.withdraw(teller, &awaited, observer)?;
         self.hand_over(teller);
         (teller.looked, teller.last) = (self.state.number, (Stopwatch::start(), awaited.len()));
@@ -119,14 +122,17 @@ impl Executor {
         self.record(Event::Told(Told { telling, to, attempts, why, over }), observer)
     }
 
-    /// What is settled is said to those who know of it.
-    fn tell_settled(&mut self, awaited: &[Awaited], observer: &mut dyn Observer) -> Result<(), RunError> {
+    /// What is settled is said to those who know of it; whether something is left for the next look.
+    fn tell_settled(&mut self, awaited: &[Awaited], observer: &mut dyn Observer) -> Result<bool, RunError> {
         let due = settled(awaited, &self.state.tellings, |what| self.comes_back(what));
+        let mut is_left = false;
         for (to, about) in due {
-            let telling = Telling { about, settled: true, to: to.into_iter().collect() };
+            let whole = Telling { about, settled: true, to: to.into_iter().collect() };
+            let telling = whole.clone().bounded();
+            is_left |= telling != whole;
             self.record(Event::Telling(telling), observer)?;
         }
-        Ok(())
+        Ok(is_left)
     }
 
     fn tell_needed(
@@ -151,9 +157,15 @@ impl Executor {
                 Ok(())
             }
             Ok(()) => {
-                let who: BTreeSet<&String> = about.iter().flat_map(|about| &about.who).collect();
-                let to = teller.recipients(&who);
-                self.record(Event::Telling(Telling { about, settled: false, to }), observer)
+                let things = about.len();
+                let mut telling = Telling { about, settled: false, to: Vec::new() }.bounded();
+                let who: BTreeSet<&String> = telling.about.iter().flat_map(|about| &about.who).collect();
+                telling.to = teller.recipients(&who);
+                let telling = telling.bounded();
+                if telling.about.len() < things {
+                    teller.next = Some(now);
+                }
+                self.record(Event::Telling(telling), observer)
             }
         }
     }

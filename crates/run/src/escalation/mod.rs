@@ -23,7 +23,7 @@ pub(crate) use words::{Scene, notice};
 
 use lifeboat_base::backoff::Backoff;
 use lifeboat_base::clock::Timestamp;
-use lifeboat_plan::Plan;
+use lifeboat_plan::{Plan, Span};
 use lifeboat_runbook::Front;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -167,7 +167,7 @@ impl Escalation {
                 .values()
                 .filter_map(|channel| channel.remind)
                 .min()
-                .map_or(REMIND, |span| span.duration().max(Duration::from_mins(1))),
+                .map_or(REMIND, Span::duration),
             ..Self::default()
         };
         for (name, contact) in &front.contacts {

@@ -1,6 +1,7 @@
 //! What the journal has of people being told: what they are told of, who, and what became of each message.
 
 use crate::event::Act;
+use crate::journal::MAX_RECORD_BYTES;
 use lifeboat_base::clock::Timestamp;
 use lifeboat_runbook::StepId;
 use serde::{Deserialize, Serialize};
@@ -122,6 +123,43 @@ pub struct Telling {
     pub to: Vec<Recipient>,
 }
 
+/// One message is about so many things at the most.
+const MOST_ABOUT: usize = 100;
+/// A telling is at most so long in the journal, with room for what a record has beside it.
+const MOST_BYTES: usize = MAX_RECORD_BYTES / 2;
+
+impl Telling {
+    /// As much of it as a record holds; what it is not about then is due in the next one. Where a single thing has more
+    /// contacts than that, the last of them are left out, and channels are told before contacts.
+    pub(crate) fn bounded(mut self) -> Self {
+        self.about.truncate(MOST_ABOUT);
+        while self.about.len() > 1 && self.bytes() > MOST_BYTES {
+            self.about.truncate(self.about.len() / 2);
+        }
+        while self.bytes() > MOST_BYTES && self.shorten() {}
+        self
+    }
+
+    fn bytes(&self) -> usize {
+        serde_json::to_vec(self).map_or(usize::MAX, |bytes| bytes.len())
+    }
+
+    /// Halves every list; whether there was anything to halve.
+    fn shorten(&mut self) -> bool {
+        fn halve<T>(list: &mut Vec<T>) -> bool {
+            let length = list.len();
+            list.truncate(length / 2);
+            length > 0
+        }
+        let mut is_shorter = halve(&mut self.to);
+        for about in &mut self.about {
+            is_shorter |= halve(&mut about.who) | halve(&mut about.actions);
+            is_shorter |= about.next.as_mut().is_some_and(|next| halve(&mut next.who));
+        }
+        is_shorter
+    }
+}
+
 /// What became of a message, or of its first attempt.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -137,4 +175,37 @@ pub struct Told {
     pub why: Option<String>,
     /// Whether that is the end of it: else it is tried again.
     pub over: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn about(record: u64, names: usize) -> About {
+        let who: Vec<String> = (0..names).map(|n| format!("contact-{n}")).collect();
+        let at = Timestamp::from_secs(1_800_000_000);
+        About {
+            record,
+            since: at,
+            what: What::Failed { step: StepId::new("a").unwrap(), act: Act::Do },
+            role: None,
+            until: None,
+            actions: who.clone(),
+            next: Some(Next { at, who: who.clone() }),
+            who,
+            through_ms: 0,
+        }
+    }
+
+    #[test]
+    fn a_telling_fits_into_a_record_whatever_it_is_about() {
+        for (things, names) in [(1, 1), (5000, 3), (90, 1000), (1, 100_000), (0, 0)] {
+            let to = (0..names).map(|n| Recipient::Contact(format!("contact-{n}"))).collect();
+            let about: Vec<About> = (0..things).map(|record| about(record, names)).collect();
+            let telling = Telling { about, settled: false, to }.bounded();
+            assert!(telling.bytes() <= MOST_BYTES, "{things} {names}");
+            assert_eq!(telling.about.is_empty(), things == 0, "{things} {names}");
+            assert!(telling.about.iter().all(|about| !about.who.is_empty()), "{things} {names}");
+        }
+    }
 }

@@ -35,7 +35,8 @@ pub(crate) fn notice(scene: &Scene<'_>, number: u64, telling: &Telling, to: &Rec
     let run = scene.run();
     let name = serde_json::to_string(to).unwrap_or_default();
     let id = Digest::of(format!("lifeboat telling 1\n{run}\n{number}\n{name}").as_bytes());
-    let records: Vec<String> = telling.about.iter().map(|about| about.record.to_string()).collect();
+    let records: Vec<String> =
+        telling.about.iter().take(DETAILED).map(|about| about.record.to_string()).collect();
     Notice {
         id: hex::encode(&id.0[..16]),
         key: format!("run {run} {}", records.join(",")),

@@ -100,8 +100,14 @@ fn go_on(
         let mut observer = |record: &Record, state: &RunState| shown.saw(record, state);
         let rest = executor.drive(Until::PeopleAreNeeded, &mut observer)?;
         if matches!(rest, Rest::Ended(_)) || args.no_wait || stop.load(Ordering::Relaxed) {
-            executor.finish_telling(&mut observer)?;
-            return Ok(rest);
+            let told = executor.finish_telling(&mut observer);
+            if let (Rest::Ended(_), Err(error)) = (&rest, &told) {
+                // The run is over all the same, and says how.
+                let what = format!("what became of messages is not recorded: {}", lifeboat_base::report(error));
+                shown.context.output.note(&what);
+                return Ok(rest);
+            }
+            return told.map(|()| rest);
         }
         shown.show(&executor.standing());
         std::thread::sleep(LOOK);

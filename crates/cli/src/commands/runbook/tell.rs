@@ -57,8 +57,8 @@ impl ByThePlan {
         match to {
             Recipient::Channel(name) => Some((name.clone(), self.plan.notify.get(name)?.clone())),
             Recipient::Contact(_) => {
-                let (name, plan) = self.mail()?;
-                Some((name.clone(), NotifyPlan { to: mail_addresses(reach), ..plan.clone() }))
+                let ((name, plan), to) = (self.mail()?, mail_addresses(reach));
+                (!to.is_empty()).then(|| (name.clone(), NotifyPlan { to, ..plan.clone() }))
             }
         }
     }
@@ -106,7 +106,7 @@ impl Messenger for ByThePlan {
     fn send(&self, to: &Recipient, reach: &[String], notice: &Notice) -> Result<(), NotSent> {
         let not_sent = |why: String, is_worth_another| NotSent { why, is_worth_another, after: None };
         let (name, plan) = self.plan_of(to, reach).ok_or_else(|| {
-            not_sent("the plan of whoever executes the run has no such channel".to_owned(), false)
+            not_sent("whoever executes the run knows no such channel or address".to_owned(), false)
         })?;
         // Whoever set a variable or a file wrongly may still set it right.
         let channel = self.channel(to, &name, &plan).map_err(|trouble| not_sent(trouble.message, true))?;
