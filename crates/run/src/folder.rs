@@ -5,6 +5,10 @@
 //! the file of the next generation, once, and only then reads what the other wrote: from that instant the other finds
 //! the new file after each append and stops before it acts. What it appended late is void, and kept to be seen.
 //!
+//! What is fetched of a mirror stands before the empty file of a generation to come: until whoever fetched it took the
+//! run over, it is a takeover that was begun and not finished, and nobody resumes it. Where this machine had gone on
+//! in another way than the mirror has it, what it recorded is kept aside in files called `parted-…`.
+//!
 //! It deliberately does not know what may be taken over, and when.
 
 use crate::event::{Event, Record};
@@ -21,6 +25,8 @@ use std::time::Duration;
 const DOCUMENT: &str = "runbook.md";
 const OUTPUT: &str = "output";
 const INBOX: &str = "inbox";
+/// So many generations may follow at once in a mirror: a claim that a crash tore leaves out its number.
+const MAX_GENERATIONS_AT_ONCE: u32 = 100;
 /// A lock that is let go within so long was held by nobody who executes the run.
 const LOCK_PATIENCE: Duration = Duration::from_secs(2);
 const LOCK_AGAIN: Duration = Duration::from_millis(10);
@@ -307,11 +313,63 @@ impl RunFolder {
 
     /// Puts a line of the mirror where it belongs.
     pub(crate) fn adopt(&self, generation: Generation, line: &Line) -> Result<(), FolderError> {
-        let path = self.journal(generation);
-        crashsafe::create(&path, b"")?;
+        let newest = self.newest()?;
+        if generation.0 > newest.0.saturating_add(MAX_GENERATIONS_AT_ONCE) {
+            let what = format!("generation {generation} cannot follow {newest}");
+            let (path, line) = (self.journal(newest.next()), 1);
+            return Err(JournalError::Damaged { path, line, what }.into());
+        }
+        for between in newest.0 + 1..=generation.0 {
+            crashsafe::create(&self.journal(Generation(between)), b"")?;
+        }
         let mut medium = self.lock_generation(generation)?;
+        if generation >= newest {
+            crashsafe::create(&self.journal(generation.next()), b"")?;
+        }
         medium.append(&line.bytes)?;
         Ok(medium.sync()?)
+    }
+
+    /// Makes room for what the mirror has after a record, from a generation on: whatever else stands there is kept
+    /// aside and cut. The newest first, so that no file ever goes on after a record that is not there.
+    ///
+    /// # Errors
+    /// [`FolderError::Busy`] where somebody executes what is to be cut.
+    pub(crate) fn part(&self, from: Generation, after: u64) -> Result<(), FolderError> {
+        let story = self.story()?;
+        for generation in (from.0..=story.newest.0).rev().map(Generation) {
+            let common = story.records.iter().filter(|(record, _)| {
+                generation == from && record.generation == from && record.number <= after
+            });
+            self.keep(generation, common.map(|(_, line)| line.bytes.len()).sum())?;
+        }
+        Ok(())
+    }
+
+    /// Keeps so many bytes of a file; what stands behind them lies in a file of its own then.
+    fn keep(&self, generation: Generation, whole_bytes: usize) -> Result<(), FolderError> {
+        let mut medium = self.lock_generation(generation)?;
+        let there = medium.contents()?;
+        if there.len() > whole_bytes {
+            self.set_aside(generation, &there)?;
+            medium.cut(whole_bytes)?;
+        }
+        // The last line is whole but for its newline.
+        if there.len() < whole_bytes {
+            medium.append(b"\n")?;
+            medium.sync()?;
+        }
+        Ok(())
+    }
+
+    fn set_aside(&self, generation: Generation, bytes: &[u8]) -> Result<(), FolderError> {
+        for copy in 1_u32.. {
+            let path = self.path.join(format!("parted-{:04}-{copy}.jsonl", generation.0));
+            if crashsafe::create(&path, bytes)? == Creation::Created {
+                break;
+            }
+        }
+        Ok(())
     }
 }
 

@@ -16,7 +16,7 @@ use crate::folder::{FolderError, RunFolder, Runs, Story};
 use crate::ids::{Generation, RunId};
 use crate::journal::{self, BEGINNING, JournalError, Line, Medium};
 use crate::mirror::reading::read_slot;
-use crate::mirror::ship::{create, last};
+use crate::mirror::ship::{create, holds, last};
 use crate::mirror::{Mirror, Slot};
 use crate::state::RunState;
 use crate::status::StepStatus;
@@ -112,10 +112,9 @@ fn takeover_line(
 
 /// Nothing can follow the end: a takeover behind it would make the run unreadable.
 fn refuse_what_is_over(story: &Story, run: &RunId) -> Result<(), RunError> {
-    match story.records.last().map(|(record, _)| &record.event) {
-        Some(Event::Ended { .. }) => Err(RunError::Over(run.clone())),
-        _ => Ok(()),
-    }
+    // Not only the last record: that it is over is told after its end.
+    let is_over = story.records.iter().any(|(record, _)| matches!(record.event, Event::Ended { .. }));
+    if is_over { Err(RunError::Over(run.clone())) } else { Ok(()) }
 }
 
 /// A statement is needed where the run is not mirrored, or where something is open that may be done once.
@@ -159,6 +158,8 @@ fn fetch(
     statement: Option<&Statement>,
 ) -> Result<RunFolder, RunError> {
     let here = match runs.open(run) {
+        // A fetch that was cut off before the first record.
+        Ok(folder) if mirror.is_some() && folder.story()?.number() == 0 => None,
         Ok(folder) => Some(folder),
         Err(FolderError::Absent { .. }) if mirror.is_some() => None,
         Err(error) => return Err(error.into()),
@@ -166,9 +167,8 @@ fn fetch(
     let Some(mirror) = mirror else {
         return here.ok_or_else(|| RunError::NotBegun(run.clone()));
     };
-    if let Some(folder) = &here
-        && begun(&folder.story()?, run)?.mirror.is_none()
-    {
+    let known = here.as_ref().map(|folder| begun(&folder.story()?, run)).transpose()?;
+    if let (Some(folder), Some(Begun { mirror: None, .. })) = (&here, &known) {
         return Ok(folder.clone());
     }
     let read = |number| mirror.read(&Slot { run: run.clone(), number }).map_err(RunError::Mirror);
@@ -180,7 +180,8 @@ fn fetch(
     let story = folder.story()?;
     let (mut number, mut chain) = (0, BEGINNING);
     // What both have need not be read again; where they part, the mirror is right.
-    let there = match last(mirror, run) {
+    let is_its_own = known.map_or(Ok(()), |begun| holds(mirror, run, &begun.document));
+    let there = match is_its_own.and_then(|()| last(mirror, run)) {
         Ok(there) => there,
         // What is here is what can be known.
         Err(_) if is_here && says_something(statement) => return Ok(folder),
@@ -220,8 +221,13 @@ fn adopt(
     mut number: u64,
     mut chain: Digest,
 ) -> Result<(), RunError> {
+    let mut has_room = false;
     while let Some(bytes) = read(number + 1)? {
         let (record, line) = read_slot(number + 1, &bytes, chain)?;
+        if !has_room {
+            folder.part(record.generation, number)?;
+            has_room = true;
+        }
         folder.adopt(record.generation, &line)?;
         (number, chain) = (record.number, line.chain);
     }
@@ -230,7 +236,8 @@ fn adopt(
 
 /// Occupies the next slot, after what this machine has beyond the mirror.
 fn occupy(mirror: &dyn Mirror, run: &RunId, story: &Story, line: &Line) -> Result<(), RunError> {
-    let there = last(mirror, run).map_err(RunError::Mirror)?;
+    let document = begun(story, run)?.document;
+    let there = holds(mirror, run, &document).and_then(|()| last(mirror, run)).map_err(RunError::Mirror)?;
     let beyond = story.records.iter().map(|(_, line)| line).filter(|line| line.number > there);
     for line in beyond.chain([line]) {
         if !create(mirror, run, line).map_err(RunError::Mirror)? {

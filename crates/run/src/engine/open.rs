@@ -9,7 +9,7 @@ use crate::event::{Begun, Event, Given, Record};
 use crate::folder::{RunFolder, Runs, Story};
 use crate::ids::RunId;
 use crate::journal::{BEGINNING, FileMedium, Journal, Line};
-use crate::mirror::ship::{Confirmed, Shipper, create, last};
+use crate::mirror::ship::{Confirmed, Shipper, create, holds, last};
 use crate::mirror::{Created, Mirror, Slot};
 use crate::people::People;
 use crate::secrets::{EnvironmentAndFiles, Secrets};
@@ -122,7 +122,7 @@ impl Executor {
             since: begin.since,
             rto: begin.rto.or(begin.runbook.front.objectives.rto),
         };
-        let shipper = start_shipper(&house, &run, 0)?;
+        let shipper = start_shipper(&house, &run, document, 0)?;
         let graph = Graph::of(begin.runbook);
         let (state, workers) = (RunState::default(), Box::new(Threads::default()));
         let mut executor =
@@ -183,7 +183,8 @@ impl Executor {
         let runbook = compile(&document).map_err(RunError::Document)?;
         let journal = Journal::after(Box::new(medium), story.newest, story.number(), story.chain());
         let is_mirrored = state.begun.as_ref().is_some_and(|begun| begun.mirror.is_some());
-        let shipper = if is_mirrored { start_shipper(&house, &run, confirmed)? } else { None };
+        let digest = Digest::of(&document);
+        let shipper = if is_mirrored { start_shipper(&house, &run, digest, confirmed)? } else { None };
         let torn_bytes = story.torn_bytes;
         if let Some(shipper) = &shipper {
             let left = story.records.into_iter().map(|(_, line)| line).filter(|line| line.number > confirmed);
@@ -209,7 +210,11 @@ impl Executor {
 
 /// The end of a run whose mirror was silent then is brought there by the next who looks.
 fn ship_the_rest(house: &House, run: &RunId, story: &Story, confirmed: u64) -> Result<(), RunError> {
-    let Some(mirror) = &house.mirror else { return Ok(()) };
+    let (Some(mirror), begun) = (&house.mirror, begun(story, run)?) else { return Ok(()) };
+    if begun.mirror.is_none() || story.number() <= confirmed {
+        return Ok(());
+    }
+    holds(&**mirror, run, &begun.document).map_err(RunError::Mirror)?;
     for (_, line) in story.records.iter().filter(|(_, line)| line.number > confirmed) {
         if !create(&**mirror, run, line).map_err(RunError::Mirror)? {
             return Err(RunError::TakenOver { run: run.clone(), by: None });
@@ -234,9 +239,14 @@ pub(crate) fn mirror_of(house: &House, begun: &Begun) -> Result<Option<Arc<dyn M
     }
 }
 
-pub(crate) fn start_shipper(house: &House, run: &RunId, confirmed: u64) -> Result<Option<Shipper>, RunError> {
+pub(crate) fn start_shipper(
+    house: &House,
+    run: &RunId,
+    document: Digest,
+    confirmed: u64,
+) -> Result<Option<Shipper>, RunError> {
     let Some(mirror) = house.mirror.clone() else { return Ok(None) };
-    Shipper::start(mirror, run.clone(), confirmed).map(Some).map_err(RunError::Thread)
+    Shipper::start(mirror, run.clone(), document, confirmed).map(Some).map_err(RunError::Thread)
 }
 
 fn mirror_document(mirror: &dyn Mirror, run: &RunId, document: &[u8]) -> Result<(), RunError> {

@@ -6,6 +6,7 @@ use crate::engine::who;
 use crate::ids::RunId;
 use crate::journal::Line;
 use lifeboat_base::backoff::Backoff;
+use lifeboat_evidence::Digest;
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
@@ -48,11 +49,19 @@ pub(crate) struct Shipper {
 }
 
 impl Shipper {
-    /// Starts with nothing to do; `confirmed` is the last record that the mirror has.
-    pub(crate) fn start(mirror: Arc<dyn Mirror>, run: RunId, confirmed: u64) -> std::io::Result<Self> {
+    /// Starts with nothing to do; `confirmed` is the last record that the mirror has. Nothing is brought to a mirror
+    /// that does not hold the document.
+    pub(crate) fn start(
+        mirror: Arc<dyn Mirror>,
+        run: RunId,
+        document: Digest,
+        confirmed: u64,
+    ) -> std::io::Result<Self> {
         let shared = Arc::new((Mutex::new(Known { confirmed, ..Known::default() }), Condvar::new()));
         let theirs = shared.clone();
-        thread::Builder::new().name("run-mirror".to_owned()).spawn(move || ship(&*mirror, &run, &theirs))?;
+        thread::Builder::new()
+            .name("run-mirror".to_owned())
+            .spawn(move || ship(&*mirror, &run, &document, &theirs))?;
         Ok(Self { shared })
     }
 
@@ -74,6 +83,11 @@ impl Shipper {
     /// Whose line stands where ours belongs, and where they are: the first that does is their takeover.
     pub(crate) fn taken_by(&self) -> Option<String> {
         self.lock().taken_by.clone()
+    }
+
+    /// Whether the last attempt failed.
+    pub(crate) fn is_silent(&self) -> bool {
+        self.lock().trouble.is_some()
     }
 
     /// Waits until a record is confirmed, at most so long.
@@ -100,9 +114,9 @@ impl Drop for Shipper {
     }
 }
 
-fn ship(mirror: &dyn Mirror, run: &RunId, shared: &(Mutex<Known>, Condvar)) {
+fn ship(mirror: &dyn Mirror, run: &RunId, document: &Digest, shared: &(Mutex<Known>, Condvar)) {
     let (lock, wake) = shared;
-    let mut failed = 0;
+    let (mut failed, mut is_its_own) = (0, false);
     loop {
         let known = lock.lock().unwrap_or_else(PoisonError::into_inner);
         let idle = |known: &mut Known| known.queue.is_empty() && !known.is_over;
@@ -113,7 +127,9 @@ fn ship(mirror: &dyn Mirror, run: &RunId, shared: &(Mutex<Known>, Condvar)) {
             return;
         }
         drop(known);
-        let shipped = create(mirror, run, &line);
+        let holds = if is_its_own { Ok(()) } else { holds(mirror, run, document) };
+        is_its_own = holds.is_ok();
+        let shipped = holds.and_then(|()| create(mirror, run, &line));
         let by = if matches!(shipped, Ok(false)) { taker(mirror, run, line.number) } else { None };
         let mut known = lock.lock().unwrap_or_else(PoisonError::into_inner);
         match shipped {
@@ -152,6 +168,22 @@ pub(crate) fn create(mirror: &dyn Mirror, run: &RunId, line: &Line) -> Result<bo
     Ok(match mirror.create(&slot, &line.bytes)? {
         Created::Created => true,
         Created::Taken(there) => there == line.bytes,
+    })
+}
+
+/// Looks whether a mirror is the one that the run was begun with. Its document was there before anything else was: a
+/// mirror without it is another one, or was made anew, and what it confirmed would keep nobody elsewhere from going on.
+pub(crate) fn holds(mirror: &dyn Mirror, run: &RunId, document: &Digest) -> Result<(), MirrorError> {
+    let there = mirror.read(&Slot { run: run.clone(), number: 0 })?;
+    if there.is_some_and(|there| Digest::of(&there) == *document) {
+        return Ok(());
+    }
+    let hint = "Give the plan whose repository the run is mirrored to; if that is gone for good, make sure that nobody goes on with the run elsewhere, and say so with `lifeboat runbook continue --without-mirror`.";
+    let what =
+        format!("it does not hold this run: {} is not where it was begun to be mirrored", mirror.place());
+    Err(MirrorError {
+        hint: Some(hint.to_owned()),
+        ..MirrorError::new("look for the run in its mirror", what)
     })
 }
 

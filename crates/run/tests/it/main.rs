@@ -13,6 +13,7 @@ mod kills;
 mod mirrors;
 mod requests;
 mod scripts;
+mod takeovers;
 mod telling;
 
 use lifeboat_run::{

@@ -11,7 +11,7 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
 /// One step that may be done once, between two that may be repeated.
-const TEXT: &str = r#"# R
+pub(super) const TEXT: &str = r#"# R
 
 ```bash {step=before repeat=safe undo=none why=x}
 true
@@ -26,17 +26,17 @@ true
 ```
 "#;
 
-fn mirrored(mirror: &MemoryMirror) -> House {
+pub(super) fn mirrored(mirror: &MemoryMirror) -> House {
     House { mirror: Some(Arc::new(mirror.clone())), confirm_within: Duration::from_millis(300), ..house() }
 }
 
-fn statement() -> Option<StoppedStatement> {
+pub(super) fn statement() -> Option<StoppedStatement> {
     Some(StoppedStatement { text: "I pulled its plug".to_owned() })
 }
 
 /// Counts what is carried out, and holds a step up until it is let go: an executor that is frozen.
 #[derive(Clone, Default)]
-struct Gate(Arc<(Mutex<Inside>, Condvar)>);
+pub(super) struct Gate(Arc<(Mutex<Inside>, Condvar)>);
 
 #[derive(Default)]
 struct Inside {
@@ -46,23 +46,23 @@ struct Inside {
 }
 
 impl Gate {
-    fn holding(step: &str) -> Self {
+    pub(super) fn holding(step: &str) -> Self {
         let gate = Self::default();
         gate.0.0.lock().unwrap().held = Some(step.to_owned());
         gate
     }
 
-    fn wait_until_held(&self) {
+    pub(super) fn wait_until_held(&self) {
         let inside = self.0.0.lock().unwrap();
         drop(self.0.1.wait_while(inside, |inside| !inside.has_arrived).unwrap());
     }
 
-    fn let_go(&self) {
+    pub(super) fn let_go(&self) {
         self.0.0.lock().unwrap().held = None;
         self.0.1.notify_all();
     }
 
-    fn times(&self, step: &str) -> u32 {
+    pub(super) fn times(&self, step: &str) -> u32 {
         self.0.0.lock().unwrap().counted.get(step).copied().unwrap_or(0)
     }
 }
@@ -85,16 +85,16 @@ impl Carry for Gate {
     }
 }
 
-fn with(gate: &Gate, house: House) -> House {
+pub(super) fn with(gate: &Gate, house: House) -> House {
     House { carriers: Carriers::all(Arc::new(gate.clone())), ..house }
 }
 
-fn drive(executor: &mut Executor) -> Result<Rest, RunError> {
+pub(super) fn drive(executor: &mut Executor) -> Result<Rest, RunError> {
     executor.drive(Until::PeopleAreNeeded, &mut |_: &Record, _: &RunState| {})
 }
 
 /// An executor that hangs in a step, driven by a thread of its own.
-fn frozen(
+pub(super) fn frozen(
     house: House,
     at: &str,
 ) -> (tempfile::TempDir, RunId, Gate, std::thread::JoinHandle<Result<Rest, RunError>>) {
@@ -235,7 +235,7 @@ fn a_run_goes_on_elsewhere_from_its_mirror_alone() {
     assert_eq!(runs.open(&run).unwrap().document().unwrap(), text.as_bytes());
 }
 
-fn wait_for_slot(mirror: &dyn Mirror, run: &RunId, number: u64) {
+pub(super) fn wait_for_slot(mirror: &dyn Mirror, run: &RunId, number: u64) {
     let watch = lifeboat_base::clock::Stopwatch::start();
     while mirror.read(&Slot { run: run.clone(), number }).unwrap().is_none() {
         assert!(watch.elapsed() < Duration::from_secs(60), "it is never mirrored");
