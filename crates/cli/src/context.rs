@@ -75,6 +75,11 @@ impl Context {
         self.noted().repository = Some(repository.clone());
     }
 
+    /// The repository does not answer just now: the receipt waits on this host instead of asking it again.
+    pub(crate) fn repository_is_silent(&self) {
+        self.noted().repository = None;
+    }
+
     /// Notes what was done, for the receipts.
     pub(crate) fn did(&self, event: Event) {
         self.noted().events.push(event);

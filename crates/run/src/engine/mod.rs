@@ -166,6 +166,11 @@ impl Executor {
         &self.state
     }
 
+    /// Whether the mirror did not answer when it was last asked.
+    pub fn is_mirror_silent(&self) -> bool {
+        self.shipper.as_ref().is_some_and(Shipper::is_silent)
+    }
+
     /// Where we are, for people.
     pub fn standing(&mut self) -> Standing {
         let now = self.time.now();

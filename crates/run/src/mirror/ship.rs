@@ -85,7 +85,7 @@ impl Shipper {
         self.lock().taken_by.clone()
     }
 
-    /// Whether the last attempt failed.
+    /// Whether the last attempt failed, or has not ended within the time that is waited for one.
     pub(crate) fn is_silent(&self) -> bool {
         self.lock().trouble.is_some()
     }
@@ -96,12 +96,13 @@ impl Shipper {
         self.lock().is_urgent = true;
         self.shared.1.notify_all();
         let waited = self.shared.1.wait_timeout_while(self.lock(), within, open);
-        let (known, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        let (mut known, _) = waited.unwrap_or_else(PoisonError::into_inner);
         match () {
             () if known.is_taken => Confirmed::Taken,
             () if known.confirmed >= number => Confirmed::Yes,
             () => {
-                Confirmed::NotInTime(known.trouble.clone().unwrap_or_else(|| "it does not answer".to_owned()))
+                let silent = known.trouble.get_or_insert_with(|| "it does not answer".to_owned());
+                Confirmed::NotInTime(silent.clone())
             }
         }
     }

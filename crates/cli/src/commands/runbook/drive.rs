@@ -77,6 +77,9 @@ pub(super) fn drive(
     let stop = stop_on_signals()?;
     pause_when_told(executor.asker(), stop.clone(), who);
     let rest = go_on(&mut executor, &mut shown, args, &stop).map_err(|error| of_run(&error));
+    if executor.is_mirror_silent() {
+        context.repository_is_silent();
+    }
     let standing = executor.standing();
     note(context, &shown.run, runbook, &standing, &rest);
     shown.last(&standing)?;
@@ -103,7 +106,8 @@ fn go_on(
             let told = executor.finish_telling(&mut observer);
             if let (Rest::Ended(_), Err(error)) = (&rest, &told) {
                 // The run is over all the same, and says how.
-                let what = format!("what became of messages is not recorded: {}", lifeboat_base::report(error));
+                let what =
+                    format!("what became of messages is not recorded: {}", lifeboat_base::report(error));
                 shown.context.output.note(&what);
                 return Ok(rest);
             }
