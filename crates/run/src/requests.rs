@@ -106,13 +106,24 @@ impl Request {
     }
 }
 
+/// A request as it lies in the inbox.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct InInbox {
+    request: Request,
+    /// How far the run was on this machine when it was asked: it may have gone on elsewhere before this is heard.
+    seen: u64,
+}
+
 impl RunFolder {
     /// Leaves a request for whoever executes the run, now or later.
     ///
     /// # Errors
     /// Where it cannot be written.
     pub fn ask(&self, request: &Request, now: Timestamp) -> Result<(), FolderError> {
-        let value = serde_json::to_value(request).unwrap_or_default();
+        // A pause must be heard though the journal cannot be read from here: then nothing of it was seen.
+        let seen = self.story().map_or(0, |story| story.number());
+        let value = serde_json::to_value(InInbox { request: request.clone(), seen }).unwrap_or_default();
         let bytes = canonical::to_bytes(&value).unwrap_or_default();
         let name = format!("{:020}-{}.json", now.as_nanos().max(0), hex::encode(&random::bytes::<4>()));
         crashsafe::create(&self.inbox().join(name), &bytes)?;
@@ -124,6 +135,8 @@ impl RunFolder {
 pub(crate) struct Asked {
     pub(crate) path: PathBuf,
     pub(crate) request: Result<Request, String>,
+    /// The last record that this machine had then.
+    pub(crate) seen: u64,
 }
 
 /// What lies in an inbox, oldest first.
@@ -132,11 +145,18 @@ pub(crate) fn waiting(inbox: &Path) -> Result<Vec<Asked>, JournalError> {
     let mut paths: Vec<PathBuf> = listing.flatten().map(|entry| entry.path()).collect();
     paths.retain(|path| path.extension().is_some_and(|extension| extension == "json"));
     paths.sort();
-    Ok(paths.into_iter().map(|path| Asked { request: read(&path), path }).collect())
+    Ok(paths.into_iter().map(asked).collect())
 }
 
-fn read(path: &Path) -> Result<Request, String> {
+fn asked(path: PathBuf) -> Asked {
+    match read(&path) {
+        Ok(InInbox { request, seen }) => Asked { path, request: Ok(request), seen },
+        Err(why) => Asked { path, request: Err(why), seen: 0 },
+    }
+}
+
+fn read(path: &Path) -> Result<InInbox, String> {
     let bytes = fs::read(path).map_err(|error| error.to_string())?;
     let value = canonical::parse(&bytes).map_err(|error| lifeboat_base::report(&error))?;
-    Request::deserialize(value).map_err(|error| error.to_string())
+    InInbox::deserialize(value).map_err(|error| error.to_string())
 }

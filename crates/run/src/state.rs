@@ -36,6 +36,8 @@ pub struct RunState {
     pub generation: Generation,
     /// How often it was taken over, and by whom last.
     pub taken_over: Option<TakenOver>,
+    /// With which record that was, last.
+    pub taken: u64,
     /// Whether it waits for its mirror no more: a person said that nobody goes on with it elsewhere.
     pub has_left_mirror: bool,
     /// Whether undoing was ever asked for.
@@ -269,7 +271,9 @@ impl RunState {
                 self.reason = Some(reason.clone());
             }
             Event::MirrorLeft { .. } => self.has_left_mirror = true,
-            Event::TakenOver(taken) => self.taken_over = Some(taken.clone()),
+            Event::TakenOver(taken) => {
+                (self.taken_over, self.taken) = (Some(taken.clone()), record.number);
+            }
             Event::Telling(telling) => self.tellings.begin(record.number, record.at, telling),
             Event::Told(told) => self.tellings.end(told),
             Event::NobodyToTell { why } => self.tellings.have_nobody(why),

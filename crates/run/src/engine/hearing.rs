@@ -210,12 +210,19 @@ impl Executor {
         if left.run != *run {
             return Some(format!("it is about run {}", left.run));
         }
-        let by = super::judge::bounded(left.request.by());
-        let changed = |what: &str, record: u64| {
-            (record > left.seen).then(|| format!("{what} has changed since {by} looked (record {record})"))
-        };
         match &left.request {
             Request::LeaveMirror { .. } => Some("it came through the mirror, which answers".to_owned()),
+            request => self.why_changed(request, left.seen),
+        }
+    }
+
+    /// What was meant for a step, or for a pause, that has changed after the last record that whoever asks had seen.
+    pub(super) fn why_changed(&self, request: &Request, seen: u64) -> Option<String> {
+        let by = super::judge::bounded(request.by());
+        let changed = |what: &str, record: u64| {
+            (record > seen).then(|| format!("{what} has changed since {by} looked (record {record})"))
+        };
+        match request {
             Request::Resume { .. } => changed("the run", self.state.turned),
             Request::Confirm { step, .. } | Request::Settle { step, .. } => {
                 changed(step.as_str(), self.state.steps.get(step)?.record)
@@ -224,7 +231,10 @@ impl Executor {
                 changed(said.step.as_str(), self.state.steps.get(&said.step)?.record)
             }
             // Consent is bound to what was asked; and who wants nothing more to be done is always right.
-            Request::Approve(_) | Request::Pause { .. } | Request::Abort { .. } => None,
+            Request::Approve(_)
+            | Request::Pause { .. }
+            | Request::Abort { .. }
+            | Request::LeaveMirror { .. } => None,
         }
     }
 

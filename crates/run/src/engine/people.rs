@@ -24,7 +24,10 @@ impl Executor {
         let Some(folder) = &self.folder else { return Ok(()) };
         for asked in waiting(&folder.inbox())? {
             match &asked.request {
-                Ok(request) => self.take(request, None, observer)?,
+                Ok(request) => match self.why_not_any_more(request, asked.seen) {
+                    None => self.take(request, None, observer)?,
+                    Some(why) => self.refuse(request.by(), &request.what(), &why, None, observer)?,
+                },
                 Err(why) => self.refuse("somebody", "something that cannot be read", why, None, observer)?,
             }
             self.sync(observer)?;
@@ -33,6 +36,18 @@ impl Executor {
                 .map_err(|error| JournalError::io("take a request from", &asked.path, error.source))?;
         }
         Ok(())
+    }
+
+    /// What was asked on this machine before the run went on elsewhere, of what has changed there. While it goes on
+    /// here everybody sees what they speak of.
+    fn why_not_any_more(&self, request: &Request, seen: u64) -> Option<String> {
+        if self.state.taken <= seen {
+            return None;
+        }
+        match request {
+            Request::LeaveMirror { .. } => Some("the run has been taken over since".to_owned()),
+            request => self.why_changed(request, seen),
+        }
     }
 
     /// Does what is asked for, or refuses it. The first record of that names the request, if it is one of the mirror.

@@ -3,11 +3,13 @@
 
 use super::mirrors::{Gate, TEXT, drive, frozen, mirrored, statement, wait_for_slot, with};
 use super::*;
+use lifeboat_base::clock::Timestamp;
 use lifeboat_plan::Plan;
-use lifeboat_run::event::{Ending, Event};
+use lifeboat_run::event::{Act, Again, Ended, Ending, Event};
 use lifeboat_run::mirror::{Created, Left, MemoryMirror, Mirror, MirrorError, Slot};
 use lifeboat_run::{
-    Contact, FolderError, Generation, Messenger, NotSent, Notice, Pace, Recipient, Request, RequestId, Tells,
+    Carried, Carriers, Carry, Contact, FolderError, Generation, Messenger, NotSent, Notice, Order, Pace,
+    Recipient, Request, RequestId, Stop, Tells,
 };
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -246,4 +248,71 @@ fn another_mirror_than_the_run_was_begun_with_confirms_nothing() {
     executor.asker().ask(Request::Resume { by: "ann".to_owned() });
     assert_eq!(drive(&mut executor).unwrap(), Rest::Ended(Ending::Done));
     assert_eq!(gate.times("once"), 1);
+}
+
+/// It did not happen, somebody said here: of the first attempt. The run went on elsewhere before that was heard.
+#[test]
+fn an_old_word_is_not_taken_for_what_happened_elsewhere_since() {
+    let mirror = MemoryMirror::new();
+    let gate = Lost::default();
+    let lost = |house: House| House { carriers: Carriers::all(Arc::new(gate.clone())), ..house };
+    let Tried { state, mut executor, .. } = Tried::begin(TEXT, &[], lost(mirrored(&mirror)));
+    assert_eq!(drive(&mut executor).unwrap(), Rest::Waiting);
+    let unknown = StepStatus::Unknown { act: Act::Do, repeat: Again::Never };
+    assert_eq!(executor.state().status_of(&id("once")), unknown);
+    let run = executor.state().begun.as_ref().unwrap().run.clone();
+    wait_for_slot(&mirror, &run, executor.state().number);
+    drop(executor);
+    let settled = || Request::Settle {
+        step: id("once"),
+        done: false,
+        by: "ann".to_owned(),
+        reason: "I looked".to_owned(),
+    };
+    let here = Runs::within(state.path()).open(&run).unwrap();
+    here.ask(&settled(), Timestamp::from_secs(1)).unwrap();
+    let elsewhere = tempfile::tempdir().unwrap();
+    let mut there = take_over(elsewhere.path(), &run, lost(mirrored(&mirror.from_elsewhere()))).unwrap();
+    there.asker().ask(settled());
+    assert_eq!(drive(&mut there).unwrap(), Rest::Waiting);
+    assert_eq!((there.state().status_of(&id("once")), gate.times()), (unknown, 2));
+    wait_for_slot(&mirror, &run, there.state().number);
+    drop(there);
+    let mut executor = take_over(state.path(), &run, lost(mirrored(&mirror))).unwrap();
+    assert_eq!(drive(&mut executor).unwrap(), Rest::Waiting);
+    assert_eq!((executor.state().status_of(&id("once")), gate.times()), (unknown, 2));
+    let story = here.story().unwrap();
+    let why = story.records.iter().rev().find_map(|(record, _)| match &record.event {
+        Event::Refused { why, .. } => Some(why.clone()),
+        _ => None,
+    });
+    assert!(why.unwrap().starts_with("once has changed since ann looked"));
+    // What is said now is about what is so now.
+    here.ask(&settled(), Timestamp::from_secs(2)).unwrap();
+    assert_eq!(drive(&mut executor).unwrap(), Rest::Waiting);
+    assert_eq!(gate.times(), 3);
+}
+
+/// Nobody ever knows what came of `once`.
+#[derive(Clone, Default)]
+struct Lost(Arc<AtomicU64>);
+
+impl Lost {
+    fn times(&self) -> u64 {
+        self.0.load(Ordering::SeqCst)
+    }
+}
+
+impl Carry for Lost {
+    fn carry(&self, order: &Order, _: &Stop) -> Carried {
+        if order.block != id("once") {
+            return Carried::ended(Ended::Done);
+        }
+        self.0.fetch_add(1, Ordering::SeqCst);
+        Carried::ended(Ended::Unknown { why: "the line went dead".to_owned() })
+    }
+
+    fn look(&self, _: &Order) -> Vec<String> {
+        Vec::new()
+    }
 }
