@@ -295,6 +295,9 @@ fn a_mirrored_run_goes_on_elsewhere() {
     };
     let listed = elsewhere(&["runbook", "list", "--mirrored"]);
     assert!(listed.stdout.contains("only in the repository"), "{listed}");
+    // An earlier try was cut off before the first record.
+    place.write(&format!("elsewhere/runs/{run}/runbook.md"), stage.read("switch.md").unwrap());
+    place.write(&format!("elsewhere/runs/{run}/journal-0001.jsonl"), "");
     let taken = elsewhere(&["runbook", "resume", &run[..16], "--take-over", "--by", "ann", "--no-wait"]);
     assert_eq!(taken.code, Some(4), "{taken}");
     assert!(taken.stdout.contains("do told (communications)"), "{taken}");

@@ -3,6 +3,7 @@
 
 use super::begin::is_mirrored;
 use super::meant::{Elsewhere, Meant, To, View, meant};
+use super::page::visible;
 use super::{failed, person};
 use crate::args::{About, ApproveArgs, OfRun, RunbookCommand};
 use crate::context::Context;
@@ -182,10 +183,11 @@ fn shown(statement: &Statement) -> String {
         statement.run, statement.step, statement.block, statement.text
     );
     for (name, value) in &statement.facts {
-        text += &format!("  {name} is {value}\n");
+        text += &format!("  {name} is {}\n", visible(value));
     }
     for bound in &statement.bounds {
-        text += &format!("  {} is {}, and may go as far as {}\n", bound.fact, bound.shown, bound.limit);
+        let (shown, limit) = (visible(&bound.shown), visible(&bound.limit));
+        text += &format!("  {} is {shown}, and may go as far as {limit}\n", bound.fact);
     }
     text + &format!("  it counts until {}", statement.expires)
 }
@@ -228,4 +230,43 @@ pub(super) fn key(context: &Context, file: &Path) -> Result<Outcome, Failure> {
         },
     )?;
     Ok(Outcome::Done)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use lifeboat_base::clock::Timestamp;
+    use lifeboat_evidence::Digest;
+    use lifeboat_run::ShownBound;
+    use lifeboat_runbook::{Relation, StepId};
+
+    /// A step printed it, or somebody wrote it into the repository.
+    #[test]
+    fn no_value_hides_what_is_agreed_to() {
+        let step = StepId::new("switch").unwrap();
+        let hidden = "db-2\r\u{1b}[2K  target is db-1\n\u{202e}x";
+        let bound = ShownBound {
+            fact: "loss".to_owned(),
+            relation: Relation::AtMost,
+            limit: "5 s".to_owned(),
+            shown: "1 s\u{7}".to_owned(),
+        };
+        let statement = Statement {
+            run: "r".parse().unwrap(),
+            block: step.clone(),
+            step,
+            text: Digest([0; 32]),
+            role: "commander".to_owned(),
+            quorum: 1,
+            facts: [("target".to_owned(), hidden.to_owned())].into(),
+            bounds: vec![bound],
+            asked: Timestamp::from_secs(0),
+            expires: Timestamp::from_secs(1),
+        };
+        let text = shown(&statement);
+        assert_eq!(text.lines().count(), 4, "{text}");
+        let line = text.lines().nth(1).unwrap();
+        assert_eq!(line, "  target is db-2\\u{d}\\u{1b}[2K  target is db-1\\u{a}\\u{202e}x");
+        assert!(text.chars().all(|c| c == '\n' || !c.is_control()), "{text:?}");
+    }
 }

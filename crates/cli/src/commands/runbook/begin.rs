@@ -36,6 +36,10 @@ pub(super) fn resume(context: &Context, args: &ResumeArgs) -> Result<Outcome, Fa
     let (run, folder) = meant(context, args)?;
     house.mirror = match folder {
         None => Some(mirror(context)?),
+        // A fetch that was cut off before the first record: only the mirror has the run.
+        Some(folder) if args.take_over && has_nothing(&folder)? && context.names_repository() => {
+            Some(mirror(context)?)
+        }
         Some(folder) if is_mirrored(&folder)? => Some(mirror_in_time(context)?),
         Some(_) => None,
     };
@@ -68,6 +72,10 @@ fn meant(context: &Context, args: &ResumeArgs) -> Result<(RunId, Option<RunFolde
     }
     let folder = find(context, &args.run)?;
     Ok((folder.run().clone(), Some(folder)))
+}
+
+fn has_nothing(folder: &RunFolder) -> Result<bool, Failure> {
+    Ok(folder.story().map_err(|error: FolderError| failed(&error))?.records.is_empty())
 }
 
 pub(super) fn is_mirrored(folder: &RunFolder) -> Result<bool, Failure> {

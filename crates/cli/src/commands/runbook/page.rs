@@ -126,6 +126,21 @@ impl Page {
     }
 }
 
+/// A text in which every character can be seen: what would move the cursor, hide or turn what stands beside it is
+/// written out. What people agree to is shown so, whoever put it there.
+pub(super) fn visible(text: &str) -> String {
+    let hides = |c: char| {
+        c.is_control()
+            || matches!(c, '\u{ad}' | '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}')
+            || matches!(c, '\u{2060}'..='\u{206f}' | '\u{feff}')
+    };
+    let mut shown = String::new();
+    for c in text.chars() {
+        if hides(c) { shown.extend(c.escape_unicode()) } else { shown.push(c) }
+    }
+    shown
+}
+
 /// A text in lines of at most so many characters, cut between words where that can be. Control characters do nothing.
 fn wrap(text: &str, width: usize) -> Vec<String> {
     let (mut lines, mut line, mut length) = (Vec::new(), String::new(), 0);

@@ -255,6 +255,8 @@ pub(super) fn news(record: &Record) -> Option<String> {
         Event::NobodyToTell { why } => format!("NOBODY IS TOLD: {why}"),
         Event::Ended { how } => format!("over: {}", ending(*how)),
     };
+    // A line is a line, whatever somebody wrote or a step printed.
+    let what: String = what.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
     Some(format!("{}  {what}", time(record.at)))
 }
 
