@@ -197,6 +197,31 @@ fn two_agree_pause_and_continue_from_another_machine() {
     field.place.ok(&["check"]);
 }
 
+/// Who was refused a takeover, or whose takeover was cut off, has the run's folder and does not execute it: what is said
+/// there must not lie there unheard.
+#[test]
+fn who_only_fetched_a_run_asks_through_the_repository() {
+    let field = Field::new();
+    let begin = ["runbook", "run", "switch.md", "--by", "eve", "-i", "target=db-2", "--mirror", "--no-wait"];
+    assert_eq!(field.ran("a", &begin).code, Some(4));
+    let run = field.mirrored();
+    let pause = ["runbook", "pause", &run, "--by", "ann", "--reason", "wait"];
+    let journal = std::fs::read(field.place.path(&format!("state-a/runs/{run}/journal-0001.jsonl"))).unwrap();
+    for (records, newest) in [("", "journal-0001.jsonl"), ("all", "journal-0002.jsonl")] {
+        let folder = format!("state-b/runs/{run}");
+        field.place.write(&format!("{folder}/runbook.md"), RUNBOOK);
+        field.place.write(&format!("{folder}/{newest}"), "");
+        if !records.is_empty() {
+            field.place.write(&format!("{folder}/journal-0001.jsonl"), &journal);
+        }
+        let asked = field.ran("b", &pause).expect(0);
+        assert!(asked.stdout.contains("eve on a"), "{asked}");
+        assert_eq!(field.json("b", &["runbook", "show", &run])["mirrored"]["host"], "a");
+    }
+    let goes_on = field.ran("a", &["runbook", "resume", &run, "--by", "eve", "--no-wait"]);
+    assert!(goes_on.stdout.contains("PAUSED"), "{goes_on}");
+}
+
 /// The machine that had it was taken over from: what is said there by mistake reaches whoever has it now.
 #[test]
 fn who_was_taken_over_from_asks_through_the_repository() {

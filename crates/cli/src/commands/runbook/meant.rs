@@ -8,7 +8,7 @@ use super::{failed, mirror, of_run, pinned, runs};
 use crate::context::Context;
 use crate::failure::Failure;
 use lifeboat_run::mirror::{Mirror, Mirrored};
-use lifeboat_run::{Record, RunFolder, RunId, RunState};
+use lifeboat_run::{Event, Record, RunFolder, RunId, RunState};
 use lifeboat_runbook::Runbook;
 use serde_json::{Value, json};
 use std::io::{self, Write};
@@ -57,7 +57,7 @@ pub(super) fn meant(context: &Context, text: &str, mirrored: bool, to: To) -> Re
             .ok_or_else(|| Failure::usage(format!("there is no run {text:?} in the repository"), SEE_LIST));
     }
     if let Some(folder) = here(context, text)? {
-        return Ok(Meant::Here(folder));
+        return if is_only_fetched(&folder) { fetched(context, folder, to) } else { Ok(Meant::Here(folder)) };
     }
     let is_name = text.parse::<RunId>().is_ok();
     if !is_name || !context.names_repository() {
@@ -76,6 +76,32 @@ pub(super) fn meant(context: &Context, text: &str, mirrored: bool, to: To) -> Re
     there.ok_or_else(|| {
         Failure::usage(format!("there is no run {text:?} on this machine, nor in the repository"), SEE_LIST)
     })
+}
+
+/// Whether a mirrored run was fetched here to take it over, and was not taken over: nobody here executes it. What
+/// cannot be read is not judged here.
+fn is_only_fetched(folder: &RunFolder) -> bool {
+    let Ok(story) = folder.story() else { return false };
+    match story.records.first().map(|(record, _)| &record.event) {
+        Some(Event::Begun(begun)) => begun.mirror.is_some() && story.generation() != story.newest,
+        _ => true,
+    }
+}
+
+/// It is asked where it is executed. What is here may still be looked at where the repository does not answer.
+fn fetched(context: &Context, folder: RunFolder, to: To) -> Result<Meant, Failure> {
+    if !context.names_repository() {
+        return Ok(Meant::Here(folder));
+    }
+    match elsewhere(context, folder.run().as_str(), to) {
+        Ok(Some(there)) => {
+            let what = "the run was not taken over by this machine: this goes through the repository";
+            context.output.note(what);
+            Ok(there)
+        }
+        Err(failure) if to == To::Ask => Err(failure),
+        Ok(None) | Err(_) => Ok(Meant::Here(folder)),
+    }
 }
 
 /// The run of this machine that is meant.
