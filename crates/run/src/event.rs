@@ -63,6 +63,9 @@ pub enum Event {
         by: String,
         /// What makes them sure.
         reason: String,
+        /// What it left, as they found it.
+        #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+        outputs: BTreeMap<String, String>,
     },
     /// Facts were asked again before an approval or an intent.
     Measured {

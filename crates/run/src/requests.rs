@@ -10,6 +10,7 @@ use lifeboat_base::{crashsafe, hex, random};
 use lifeboat_evidence::canonical;
 use lifeboat_runbook::StepId;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -44,6 +45,9 @@ pub enum Request {
         by: String,
         /// What makes them sure.
         reason: String,
+        /// What it left, as they found it: everything that the document says it leaves, if it was carried out.
+        #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+        outputs: BTreeMap<String, String>,
     },
     /// No more steps are begun.
     Pause {

@@ -203,7 +203,8 @@ impl World {
                 }
                 Waiting::Unknown { step, act, .. } => {
                     let done = inside.done.contains(&step) == (act == Act::Do);
-                    asker.ask(Request::Settle { step, done, by: by(), reason: "looked".to_owned() });
+                    let (by, reason) = (by(), "looked".to_owned());
+                    asker.ask(Request::Settle { step, done, by, reason, outputs: BTreeMap::new() });
                 }
                 Waiting::Failed { step, act: Act::Do, .. }
                     if inside.done.contains(&step) && once(runbook, &step) =>

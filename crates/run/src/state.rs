@@ -334,10 +334,13 @@ impl StepState {
         match &record.event {
             Event::Intent(intent) => self.begin(intent),
             Event::Outcome(outcome) => self.end(outcome, record.number),
-            Event::Settled { done, by, reason, .. } => {
+            Event::Settled { done, by, reason, outputs, .. } => {
                 self.by = Some(by.clone());
                 self.why = Some(reason.clone());
                 self.tries = 0;
+                if self.status == StepStatus::Done {
+                    self.outputs.clone_from(outputs);
+                }
                 self.settle(*done, record.number);
             }
             Event::Skipped(said) | Event::Again(said) => {

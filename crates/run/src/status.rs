@@ -327,6 +327,7 @@ mod tests {
             done,
             by: why(),
             reason: why(),
+            outputs: Default::default(),
         }));
         events
     }
@@ -392,7 +393,13 @@ mod tests {
         assert!(open.next(&intent(Act::Do, Part::Probe, Again::Never)).is_err());
         let unknown = open.next(&outcome(Act::Do, Part::Itself, Ended::Unknown { why: why() })).unwrap();
         assert!(unknown.next(&Event::Again(Said { step: step(), by: why(), reason: why() })).is_err());
-        let settled = Event::Settled { step: step(), done: true, by: why(), reason: why() };
+        let settled = Event::Settled {
+            step: step(),
+            done: true,
+            by: why(),
+            reason: why(),
+            outputs: Default::default(),
+        };
         assert_eq!(unknown.next(&settled), Ok(StepStatus::Done));
         assert!(StepStatus::Done.next(&settled).is_err());
     }

@@ -71,6 +71,9 @@ pub(crate) enum RunbookCommand {
         /// How you know
         #[arg(long, value_name = "TEXT")]
         reason: String,
+        /// What it left, for the steps that go on with it
+        #[arg(long = "output", value_name = "NAME=VALUE", value_parser = input, conflicts_with = "not_done")]
+        outputs: Vec<(String, String)>,
     },
     /// Begin no more steps
     Pause {

@@ -14,6 +14,9 @@ use std::collections::BTreeMap;
 /// Nobody's name is longer, in bytes.
 const MAX_NAME_BYTES: usize = 200;
 
+/// Longer is no value that a person types.
+const LONGEST_VALUE: usize = 4096;
+
 impl Executor {
     /// Takes what lies in the inbox, what threads of this process ask, and what lies in the mirror.
     pub(super) fn take_requests(&mut self, observer: &mut dyn Observer) -> Result<(), RunError> {
@@ -106,9 +109,10 @@ impl Executor {
             Request::Confirm { step, by, done, note } => self.confirmed(step, by, done, note)?,
             Request::Skip(said) => Event::Skipped(self.said(said)?),
             Request::Again(said) => Event::Again(self.said(said)?),
-            Request::Settle { step, done, by, reason } => {
-                let said = self.said(Said { step, by, reason })?;
-                Event::Settled { step: said.step, done, by: said.by, reason: said.reason }
+            Request::Settle { step, done, by, reason, outputs } => {
+                let Said { step, by, reason } = self.said(Said { step, by, reason })?;
+                self.check_outputs(&step, done, &outputs)?;
+                Event::Settled { step, done, by, reason, outputs }
             }
             Request::Pause { by, reason } => Event::Paused { by: Some(by), reason: bounded(&reason) },
             Request::Resume { by } => Event::Resumed { by },
@@ -125,6 +129,34 @@ impl Executor {
             return Err("nobody says how they know that it goes on nowhere else".to_owned());
         }
         Ok(Event::MirrorLeft { by, reason: super::judge::bounded(reason) })
+    }
+
+    /// What others go on with is what the step left: who says that it was carried out says what that is.
+    fn check_outputs(
+        &self,
+        step: &StepId,
+        done: bool,
+        said: &BTreeMap<String, String>,
+    ) -> Result<(), String> {
+        let leaves = done && matches!(self.state.status_of(step), StepStatus::Unknown { act: Act::Do, .. });
+        let declared: Vec<&str> =
+            self.graph.by_id(step).filter(|_| leaves).map_or_else(Vec::new, |step| {
+                step.outputs.iter().map(|output| output.name.as_str()).collect()
+            });
+        if let Some(other) = said.keys().find(|name| !declared.contains(&name.as_str())) {
+            return Err(format!("{step} leaves no {other}"));
+        }
+        if let Some(long) = said.iter().find(|(_, value)| value.len() > LONGEST_VALUE) {
+            return Err(format!("{} is longer than {LONGEST_VALUE} bytes", long.0));
+        }
+        let missing: Vec<&str> = declared.into_iter().filter(|name| !said.contains_key(*name)).collect();
+        match missing.as_slice() {
+            [] => Ok(()),
+            names => Err(format!(
+                "it leaves {}, and nobody says what that is (settle --done --output NAME=VALUE)",
+                names.join(", ")
+            )),
+        }
     }
 
     /// What is said of a step has a reason, and the step is one of the runbook that nobody is carrying out.

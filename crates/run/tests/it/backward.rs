@@ -96,8 +96,13 @@ fn a_failed_undo_is_there_after_a_restart() {
     let mut executor = Executor::resume(&runs, &run, house(), &compile_bytes).unwrap();
     let rest = executor.drive(Until::PeopleAreNeeded, &mut |_: &Record, _: &RunState| {}).unwrap();
     assert_eq!(rest, Rest::Waiting, "nobody tries it again by himself");
-    let settled =
-        Request::Settle { step: id("above"), done: true, by: "ann".to_owned(), reason: "by hand".to_owned() };
+    let settled = Request::Settle {
+        step: id("above"),
+        done: true,
+        by: "ann".to_owned(),
+        reason: "by hand".to_owned(),
+        outputs: BTreeMap::new(),
+    };
     executor.asker().ask(settled);
     let rest = executor.drive(Until::PeopleAreNeeded, &mut |_: &Record, _: &RunState| {}).unwrap();
     assert_eq!(rest, Rest::Waiting, "what failed is known to have failed");

@@ -106,7 +106,7 @@ fn say_what_is_so(executor: &mut Executor, effects: &Path) {
         assert_eq!(status, StepStatus::Unknown { act: Act::Do, repeat: Again::Never });
         let done = counted.contains_key(step.as_str());
         let (by, reason) = ("ann".to_owned(), "looked into the file".to_owned());
-        executor.asker().ask(Request::Settle { step, done, by, reason });
+        executor.asker().ask(Request::Settle { step, done, by, reason, outputs: BTreeMap::new() });
     }
 }
 

@@ -114,7 +114,7 @@ fn settle(executor: &mut Executor, done: bool) {
         StepStatus::Unknown { act: Act::Do, repeat: Again::Never }
     );
     let (by, reason) = ("ann".to_owned(), "looked".to_owned());
-    executor.asker().ask(Request::Settle { step: id("once"), done, by, reason });
+    executor.asker().ask(Request::Settle { step: id("once"), done, by, reason, outputs: BTreeMap::new() });
 }
 
 #[test]

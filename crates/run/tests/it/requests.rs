@@ -108,11 +108,68 @@ fn what_cannot_be_is_refused_and_said() {
     let asker = tried.executor.asker();
     asker.ask(Request::Resume { by: "ann".to_owned() });
     let (by, reason) = ("ann".to_owned(), "so I say".to_owned());
-    asker.ask(Request::Settle { step: id("bad"), done: true, by: by.clone(), reason: reason.clone() });
+    asker.ask(Request::Settle {
+        step: id("bad"),
+        done: true,
+        by: by.clone(),
+        reason: reason.clone(),
+        outputs: BTreeMap::new(),
+    });
     asker.ask(Request::Skip(Said { step: id("gone"), by, reason }));
     assert_eq!(tried.drive().unwrap(), Rest::Waiting);
     let refused = refusals(&tried);
     assert!(refused[0].starts_with("Resumed cannot follow where the run is Going"), "{refused:?}");
     assert!(refused[1].starts_with("Settled cannot follow where bad is Failed"), "{refused:?}");
     assert_eq!(refused[2], "the runbook has no step gone");
+}
+
+/// What others go on with is not lost with the executor: who says that it happened says what it left.
+#[test]
+fn who_settles_a_step_says_what_it_left() {
+    let place = tempfile::tempdir().unwrap();
+    let text = r#"---
+inputs:
+  place: {type: path}
+---
+# R
+
+```bash {step=make outputs=what pass=place timeout=1s undo=none why=x}
+echo "what=seven" >> "$LIFEBOAT_OUTPUT"
+sleep 60
+```
+
+```bash {step=use pass=place,make.what repeat=safe undo=none why=x}
+echo "$what" >> "$place/used"
+```
+"#;
+    let inputs = [("place", value(place.path().to_str().unwrap()))];
+    let mut tried = Tried::begin(text, &inputs, house());
+    assert_eq!(tried.drive().unwrap(), Rest::Waiting);
+    assert_eq!(tried.status("make"), StepStatus::Unknown { act: Act::Do, repeat: Again::Never });
+    let settle = |outputs: &[(&str, &str)]| Request::Settle {
+        step: id("make"),
+        done: true,
+        by: "ann".to_owned(),
+        reason: "I looked".to_owned(),
+        outputs: outputs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
+    };
+    let long = "x".repeat(5000);
+    for refused in [&[][..], &[("what", "7"), ("else", "8")][..], &[("what", long.as_str())][..]] {
+        tried.executor.asker().ask(settle(refused));
+    }
+    assert_eq!(tried.drive().unwrap(), Rest::Waiting);
+    let refused: Vec<String> = tried
+        .records
+        .iter()
+        .filter_map(|record| match &record.event {
+            Event::Refused { why, .. } => Some(why.clone()),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(refused.len(), 3, "{refused:?}");
+    assert!(refused[0].starts_with("it leaves what, and nobody says what that is"), "{refused:?}");
+    assert_eq!(refused[1], "make leaves no else");
+    tried.executor.asker().ask(settle(&[("what", "seven")]));
+    assert_eq!(tried.drive().unwrap(), Rest::Ended(Ending::Done));
+    assert_eq!(lines(&place.path().join("used")), ["seven"]);
 }

@@ -268,6 +268,7 @@ fn an_old_word_is_not_taken_for_what_happened_elsewhere_since() {
         done: false,
         by: "ann".to_owned(),
         reason: "I looked".to_owned(),
+        outputs: BTreeMap::new(),
     };
     let here = Runs::within(state.path()).open(&run).unwrap();
     here.ask(&settled(), Timestamp::from_secs(1)).unwrap();

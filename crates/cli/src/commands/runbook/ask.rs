@@ -44,9 +44,10 @@ fn request(command: &RunbookCommand) -> Result<Option<(&OfRun, Request)>, Failur
         }
         RunbookCommand::Skip { about, reason } => (&about.run, Request::Skip(said(about, reason)?)),
         RunbookCommand::Again { about, reason } => (&about.run, Request::Again(said(about, reason)?)),
-        RunbookCommand::Settle { about, done, reason, .. } => {
+        RunbookCommand::Settle { about, done, reason, outputs, .. } => {
             let Said { step, by, reason } = said(about, reason)?;
-            (&about.run, Request::Settle { step, done: *done, by, reason })
+            let outputs = outputs.iter().cloned().collect();
+            (&about.run, Request::Settle { step, done: *done, by, reason, outputs })
         }
         RunbookCommand::Pause { run, reason } => {
             (run, Request::Pause { by: by(run)?, reason: reason.clone() })

@@ -15,7 +15,7 @@ use lifeboat_run::{
 };
 use lifeboat_runbook::Runbook;
 use serde_json::json;
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::io::{self, BufRead, IsTerminal};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -232,7 +232,7 @@ pub(super) fn request(line: &str, who: &str) -> Result<Option<Request>, String> 
     };
     let settled = |done| {
         let Said { step, by, reason } = said()?;
-        Ok::<_, String>(Request::Settle { step, done, by, reason })
+        Ok::<_, String>(Request::Settle { step, done, by, reason, outputs: BTreeMap::new() })
     };
     Ok(Some(match verb {
         "" => return Ok(None),

@@ -220,7 +220,7 @@ pub(super) fn news(record: &Record) -> Option<String> {
         Event::Outcome(outcome) => came_of(outcome),
         Event::Skipped(said) => format!("{} is left out, says {}: {}", said.step, said.by, said.reason),
         Event::Again(said) => format!("{} once more, says {}: {}", said.step, said.by, said.reason),
-        Event::Settled { step, done, by, reason } => {
+        Event::Settled { step, done, by, reason, .. } => {
             let what = if *done { "happened" } else { "did not happen" };
             format!("{step} {what}, says {by}: {reason}")
         }
