@@ -116,7 +116,11 @@ impl Executor {
             };
             values.insert(fact.name.clone(), value);
         }
-        Ok(values)
+        // Nobody reads so much, and no record holds it.
+        match judge::recorded_bytes(&values) {
+            0..=judge::MAX_OUTPUT_BYTES => Ok(values),
+            bytes => Err(format!("its facts are {bytes} bytes, and may be {}", judge::MAX_OUTPUT_BYTES)),
+        }
     }
 
     fn ask_or_begin(

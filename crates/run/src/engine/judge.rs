@@ -13,8 +13,9 @@ use std::path::PathBuf;
 
 /// A reason is cut to so many bytes.
 const MAX_WHY_BYTES: usize = 2000;
-/// A step's outputs are at most so long together, names and all.
-const MAX_OUTPUT_BYTES: usize = 64 << 10;
+/// A step's outputs are at most so long together, as they are recorded: names, escapes and all. The same goes for the
+/// facts that somebody agrees to.
+pub(super) const MAX_OUTPUT_BYTES: usize = 64 << 10;
 
 /// A reason that is not too long.
 pub(crate) fn bounded(why: &str) -> String {
@@ -162,14 +163,18 @@ fn met(block: &Step, part: Part, carried: &Carried) -> Ended {
             _ => Ended::Failed { why },
         };
     }
-    let bytes: usize = carried.outputs.iter().map(|(name, value)| name.len() + value.len()).sum();
-    if bytes > MAX_OUTPUT_BYTES {
+    if recorded_bytes(&carried.outputs) > MAX_OUTPUT_BYTES {
         return Ended::Failed { why: format!("it left more than {MAX_OUTPUT_BYTES} bytes of outputs") };
     }
     match block.outputs.iter().find(|output| !carried.outputs.contains_key(&output.name)) {
         Some(missing) => Ended::Failed { why: format!("it ended well and left no {}", missing.name) },
         None => Ended::Done,
     }
+}
+
+/// How long values are in a record. A byte that JSON cannot hold takes six there.
+pub(super) fn recorded_bytes(values: &BTreeMap<String, String>) -> usize {
+    serde_json::to_string(values).map_or(usize::MAX, |text| text.len())
 }
 
 pub(super) fn is_person(step: &Step) -> bool {

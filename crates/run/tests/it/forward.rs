@@ -205,3 +205,33 @@ fn what_began_before_the_run_counts_as_detecting() {
     let events = Runs::within(state.path()).open(&executor.state().begun.as_ref().unwrap().run).unwrap();
     assert!(matches!(events.story().unwrap().records[0].0.event, Event::Begun(_)));
 }
+
+/// A record has to hold it, with every byte that cannot stand there as it is written out.
+#[test]
+fn what_is_too_long_once_it_is_written_down_fails_and_does_not_end_the_executor() {
+    let text = r#"# R
+
+```bash {step=one repeat=safe outputs=v undo=none why=x}
+{ printf v=; head -c 50000 /dev/zero | tr '\0' '\1'; echo; } >> "$LIFEBOAT_OUTPUT"
+```
+"#;
+    let mut tried = Tried::begin(text, &[], house());
+    assert_eq!(tried.drive().unwrap(), Rest::Waiting);
+    assert!(tried.why("one").contains("bytes of outputs"), "{}", tried.why("one"));
+}
+
+/// Each of them is short enough, and together they are too long to be shown to anybody.
+#[test]
+fn consent_to_more_than_a_record_holds_is_not_asked_for() {
+    let mut text = "# R\n".to_owned();
+    for step in ["a", "b", "c", "d", "e"] {
+        text += &format!(
+            "\n```bash {{step={step} repeat=safe outputs=v{step} undo=none why=x}}\n{{ printf v{step}=; head -c 60000 /dev/zero | tr '\\0' x; echo; }} >> \"$LIFEBOAT_OUTPUT\"\n```\n"
+        );
+    }
+    text += "\n```bash {step=last repeat=safe undo=none why=x approve=boss facts=a.va,b.vb,c.vc,d.vd,e.ve}\ntrue\n```\n";
+    let mut tried = Tried::begin(&text, &[], house());
+    assert_eq!(tried.drive().unwrap(), Rest::Waiting);
+    let reason = tried.executor.standing().reason.unwrap();
+    assert!(reason.starts_with("consent to last cannot be asked for: its facts "), "{reason}");
+}
