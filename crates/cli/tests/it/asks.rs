@@ -171,6 +171,11 @@ fn two_agree_pause_and_continue_from_another_machine() {
     let no = field.approve(&run, "eve");
     assert_eq!(no.code, Some(2), "{no}");
     let ann = field.approve(&run, "ann").expect(0);
+    // However quiet it is to be, nobody is asked whether they agree without seeing to what.
+    let key = format!("file:{}", field.place.path("ann.key").display());
+    let quiet = ["runbook", "approve", &run, "switch", "--by", "ann", "--with", &key, "--quiet"];
+    let quiet = field.ran("b", &quiet);
+    assert_eq!((quiet.code, quiet.stderr.contains("target is db-2")), (Some(2), true), "{quiet}");
     // Exactly what is signed is shown, from what the mirror has.
     assert!(ann.stderr.contains("target is db-2"), "{ann}");
     assert!(ann.stderr.contains("lag is 3s, and may go as far as 5s"), "{ann}");

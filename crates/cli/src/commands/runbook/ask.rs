@@ -8,6 +8,7 @@ use super::{failed, person};
 use crate::args::{About, ApproveArgs, OfRun, RunbookCommand};
 use crate::context::Context;
 use crate::failure::{Failure, Outcome};
+use crate::output::Output;
 use crate::secret::read_secret;
 use lifeboat_base::clock::Clock;
 use lifeboat_base::crashsafe::{self, Creation};
@@ -127,7 +128,8 @@ fn approve(context: &Context, args: &ApproveArgs) -> Result<Outcome, Failure> {
         )
     })?;
     may(context, &statement, &by, &key)?;
-    context.output.note(&shown(&statement));
+    // Who is asked whether they agree sees to what, however quiet the rest is.
+    Output { quiet: context.output.quiet && args.yes, ..context.output }.note(&shown(&statement));
     if !args.yes && !means_it(&by)? {
         return Err(Failure::failed("nothing was agreed to".to_owned()));
     }
