@@ -14,9 +14,6 @@ use std::collections::BTreeMap;
 /// Nobody's name is longer, in bytes.
 const MAX_NAME_BYTES: usize = 200;
 
-/// Longer is no value that a person types.
-const LONGEST_VALUE: usize = 4096;
-
 impl Executor {
     /// Takes what lies in the inbox, what threads of this process ask, and what lies in the mirror.
     pub(super) fn take_requests(&mut self, observer: &mut dyn Observer) -> Result<(), RunError> {
@@ -146,8 +143,8 @@ impl Executor {
         if let Some(other) = said.keys().find(|name| !declared.contains(&name.as_str())) {
             return Err(format!("{step} leaves no {other}"));
         }
-        if let Some(long) = said.iter().find(|(_, value)| value.len() > LONGEST_VALUE) {
-            return Err(format!("{} is longer than {LONGEST_VALUE} bytes", long.0));
+        if super::judge::recorded_bytes(said) > super::judge::MAX_OUTPUT_BYTES {
+            return Err(format!("what it left is more than {} bytes", super::judge::MAX_OUTPUT_BYTES));
         }
         let missing: Vec<&str> = declared.into_iter().filter(|name| !said.contains_key(*name)).collect();
         match missing.as_slice() {

@@ -153,7 +153,7 @@ echo "$what" >> "$place/used"
         reason: "I looked".to_owned(),
         outputs: outputs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
     };
-    let long = "x".repeat(5000);
+    let long = "\u{1}".repeat(11_000);
     for refused in [&[][..], &[("what", "7"), ("else", "8")][..], &[("what", long.as_str())][..]] {
         tried.executor.asker().ask(settle(refused));
     }

@@ -212,6 +212,7 @@ fn what_a_killed_executor_left_running_is_ended_before_it_is_done_again() {
 /// A container's first process is in a session that nobody in the container can name: `getsid` says 0. So is what is
 /// started within a running one.
 #[test]
+#[expect(clippy::print_stderr, reason = "what was not tried is said")]
 fn in_a_container_a_script_is_carried_out_and_cleared_up() {
     let mut unshare = std::process::Command::new("unshare");
     unshare.args(["--pid", "--fork", "--mount-proc"]);
