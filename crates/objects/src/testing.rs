@@ -104,6 +104,10 @@ pub struct SeaweedFs {
     directory: TempDir,
 }
 
+/// So often a server is started again whose port is taken, and so long after the last time.
+const PORT_TRIES: u32 = 20;
+const PORT_PATIENCE: Duration = Duration::from_millis(500);
+
 impl SeaweedFs {
     /// Starts a server and waits until it stores and reads.
     ///
@@ -152,6 +156,16 @@ impl SeaweedFs {
     /// # Errors
     /// [`SeaweedFsError`]
     pub fn restart(&mut self) -> Result<(), SeaweedFsError> {
+        for _ in 0..PORT_TRIES {
+            self.restart_without_waiting()?;
+            match self.wait_until_ready() {
+                // While it was down, somebody's connection got one of its ports, and will let it go.
+                Err(SeaweedFsError::Ended { log }) if log.contains("address already in use") => {
+                    std::thread::sleep(PORT_PATIENCE);
+                }
+                ended => return ended,
+            }
+        }
         self.restart_without_waiting()?;
         self.wait_until_ready()
     }

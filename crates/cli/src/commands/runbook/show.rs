@@ -6,7 +6,7 @@ use super::screen::{About, screen, status};
 use super::{failed, mirror, read, runs};
 use crate::context::Context;
 use crate::failure::{Failure, Outcome};
-use lifeboat_base::clock::Clock;
+use lifeboat_base::clock::{Clock, Timestamp};
 use lifeboat_run::{RunFolder, RunState, Standing};
 use lifeboat_runbook::lint::{Finding, lint};
 use lifeboat_runbook::{Action, Repeat, Role, Runbook, Step, Undo};
@@ -20,7 +20,16 @@ struct Listed {
     run: String,
     title: Option<String>,
     status: Option<String>,
+    begun: Option<Timestamp>,
     is_here: bool,
+}
+
+impl Listed {
+    /// By which the list is sorted: the second that is in the name, the instant where it is known, the rest of the name.
+    fn age(&self) -> (&str, Option<Timestamp>, &str) {
+        let (second, rest) = self.run.split_once('-').unwrap_or((&self.run, ""));
+        (second, self.begun, rest)
+    }
 }
 
 pub(super) fn list(context: &Context, mirrored: bool) -> Result<Outcome, Failure> {
@@ -35,10 +44,11 @@ pub(super) fn list(context: &Context, mirrored: bool) -> Result<Outcome, Failure
             run: run.to_string(),
             title: None,
             status: None,
+            begun: None,
             is_here: false,
         }));
     }
-    all.sort_by(|a, b| b.run.cmp(&a.run));
+    all.sort_by(|a, b| b.age().cmp(&a.age()));
     context.output.result(|| json!(all.iter().map(document).collect::<Vec<_>>()), |text| say(&all, text))?;
     Ok(Outcome::Done)
 }
@@ -47,6 +57,7 @@ fn listed(folder: &Result<RunFolder, lifeboat_run::FolderError>, run: &str) -> L
     let state = folder.as_ref().ok().and_then(|folder| state(folder).ok());
     Listed {
         run: run.to_owned(),
+        begun: state.as_ref().map(|state| state.begun_at),
         title: state.as_ref().and_then(|state| state.begun.as_ref()).map(|begun| begun.title.clone()),
         status: Some(state.map_or("its journal cannot be read", |state| status(state.status)).to_owned()),
         is_here: true,
