@@ -161,7 +161,7 @@ impl SeaweedFs {
             match self.wait_until_ready() {
                 // While it was down, somebody's connection got one of its ports, and will let it go.
                 Err(SeaweedFsError::Ended { log }) if log.contains("address already in use") => {
-                    std::thread::sleep(PORT_PATIENCE);
+                    thread::sleep(PORT_PATIENCE);
                 }
                 ended => return ended,
             }
